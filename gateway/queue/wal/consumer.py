@@ -1,0 +1,495 @@
+"""One destination's way through the log: ``Consumer`` on a cursor, the memory tail and the segments on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from gateway.queue import (
+    ALL_TENANTS,
+    Backlog,
+    DeadLetter,
+    Entry,
+    Gap,
+    GapReason,
+    Ledger,
+    Records,
+    Refused,
+    Subject,
+    SubjectKind,
+)
+from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
+from gateway.queue.wal.dead_letters import DeadLetterFile
+from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
+from gateway.queue.wal.tail import FrameList, MemoryTail
+from gateway.queue.wal.writer import Frame
+
+READ_AHEAD_BYTES = 1 << 20
+WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
+WINDOW_SPANS_MAX = 65_536
+MEMO_BYTES_MAX = 4096
+REPLAY_CHUNK = 500
+
+T = TypeVar("T")
+
+
+class LogView(Protocol):
+    """What a consumer needs of the log that it reads."""
+
+    @property
+    def tail(self) -> MemoryTail: ...
+
+    def end(self) -> Place:
+        """The end of what is durable; ``tenant`` is the stream sequence of all tenants."""
+
+    def end_sequence(self, subject: Subject) -> int: ...
+
+    def mean_event_bytes(self, subject: Subject) -> float: ...
+
+    async def read(self, wanted: Wanted, start: Bookmark, bytes_max: int) -> Chunk: ...
+
+    async def last_frame(self, wanted: Wanted) -> Frame | None: ...
+
+    async def in_thread(self, function: Callable[[], T]) -> T: ...
+
+    async def append(self, entries: Sequence[Entry]) -> None: ...
+
+    async def checkpoint(self) -> None:
+        """Return once the present state of all consumers is durable."""
+
+    def mark_changed(self, consumer: WalConsumer) -> None: ...
+
+    def now_s(self) -> float: ...
+
+
+class _Taking:
+    """What one ``take`` gathers, and how much room is left in it."""
+
+    def __init__(self, events_max: int, bytes_max: int) -> None:
+        self.positions: list[int] = []
+        self.lines: list[bytes] = []
+        self.oldest_us = 0
+        self.events_left = events_max
+        self.bytes_left = bytes_max
+
+    def full(self) -> bool:
+        return self.events_left <= 0 or self.bytes_left <= 0
+
+    def fit(self, lines: Sequence[bytes], payload_bytes: int) -> int:
+        """How many of the lines still fit; at least one goes into an empty batch, however large."""
+        count = min(len(lines), self.events_left)
+        if payload_bytes <= self.bytes_left and count == len(lines):
+            return count
+        for index, size in enumerate(accumulate(map(len, lines[:count]))):
+            if size > self.bytes_left:
+                return max(index, 0 if self.lines else 1)
+        return count
+
+    def add(self, position: int, lines: Sequence[bytes], time_us: int) -> None:
+        self.oldest_us = self.oldest_us or time_us
+        self.positions += range(position, position + len(lines))
+        self.lines += lines
+        self.events_left -= len(lines)
+        self.bytes_left -= sum(map(len, lines))
+
+    def records(self) -> Records | None:
+        return Records(self.positions, self.lines, self.oldest_us / 1e6) if self.lines else None
+
+
+class WalConsumer:
+    def __init__(self, log: LogView, state: CursorState, dead_letters: DeadLetterFile) -> None:
+        self._log = log
+        self._cursor = Cursor(state)
+        self._dead_letters = dead_letters
+        self._dead_letter_lock = asyncio.Lock()
+        self._wanted = Wanted(state.tenant_id, state.consumer_id)
+        self.lanes = {
+            Lane.TENANT: Subject(SubjectKind.TENANT, state.tenant_id),
+            Lane.BACKFILL: Subject(SubjectKind.BACKFILL, state.consumer_id),
+            Lane.REPLAY: Subject(SubjectKind.REPLAY, state.consumer_id),
+        }
+        self._ahead: deque[Frame] = deque()
+        self._bookmark = Bookmark(0, 0, 0)
+        self._split: tuple[Frame | None, list[bytes]] = (None, [])
+        self._wake = asyncio.Event()
+        self._last_gap_end = -1
+        self._oldest_pending: tuple[int, float] = (-1, 0.0)
+        self.journaled_floor = state.floor
+        self.failing = False
+
+    # -- what a worker uses
+
+    @property
+    def id(self) -> str:
+        return self._cursor.consumer_id
+
+    @property
+    def tenant_id(self) -> str:
+        return self._cursor.tenant_id
+
+    async def wait(self) -> None:
+        while not self._has_more():
+            self._wake.clear()
+            await self._wake.wait()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def take(self, *, events_max: int, bytes_max: int) -> Records | None:
+        taking = _Taking(events_max, bytes_max)
+        while not taking.full() and self._window_is_open():
+            found = self._next_frame()
+            if found is None:
+                break
+            lane, frame = found
+            if frame is not None:
+                if not self._take_from(taking, lane, frame):
+                    break
+            elif taking.lines:
+                break  # hand out what is in memory before waiting for the disk
+            else:
+                await self._read_ahead(lane)
+        if taking.positions and taking.positions[0] == self._cursor.position_of(self._cursor.floor):
+            self._oldest_pending = self._cursor.floor.offset, taking.oldest_us / 1e6
+        return taking.records()
+
+    def release(self, positions: Iterable[int]) -> None:
+        given = sorted(positions)
+        self._cursor.release(given)
+        self._ahead.clear()
+        self._bookmark = Bookmark(0, 0, 0)
+        self._wake.set()
+
+    def settle_delivered(self, positions: Sequence[int]) -> None:
+        self._settle(positions, "delivered")
+
+    def settle_filtered(self, positions: Sequence[int]) -> None:
+        self._settle(positions, "filtered")
+
+    async def settle_refused(self, refused: Sequence[Refused]) -> None:
+        now_s = self._log.now_s()
+        letters = [
+            DeadLetter(item.position + 1, event_id(item.line) or "", now_s, item.code, item.reason, item.line)
+            for item in refused
+        ]
+        async with self._dead_letter_lock:
+            await self._log.in_thread(lambda: self._dead_letters.add(letters))
+            self._settle(sorted(item.position for item in refused), "dead_lettered")
+
+    async def drop_pending(self, reason: GapReason, detail: str = "") -> int:
+        return await self.drop_until(self.intake_end(), reason, detail)
+
+    async def drop_until(self, after: Place, reason: GapReason, detail: str = "") -> int:
+        """Drop what waits before ``after`` and is not handed out."""
+        if self._cursor.position_of(after) <= self._cursor.position_of(self._cursor.place):
+            return 0
+        first = await self._peek()
+        last = await self._last_frame()
+        begins_at = self._cursor.position_of(self._cursor.place)
+        dropped = self._cursor.skip_to(after)
+        self._ahead.clear()
+        self._bookmark = Bookmark(0, 0, 0)
+        if dropped:
+            self._book_gap(reason, dropped, first, last, begins_at, detail)
+        self._log.mark_changed(self)
+        return dropped
+
+    async def end_intake(self) -> None:
+        if self._cursor.end is None:
+            self._cursor.end = self.intake_end()
+            self._log.mark_changed(self)
+        await self._log.checkpoint()
+        self._wake.set()
+
+    def set_failing(self, failing: bool) -> None:
+        self.failing = failing
+
+    @property
+    def memo(self) -> bytes:
+        return self._cursor.memo
+
+    def set_memo(self, memo: bytes) -> None:
+        if len(memo) > MEMO_BYTES_MAX:
+            raise ValueError(f"a memo of {len(memo)} bytes is over the {MEMO_BYTES_MAX} that a consumer keeps")
+        if memo != self._cursor.memo:
+            self._cursor.memo = memo
+            self._log.mark_changed(self)
+
+    # -- the books
+
+    async def ledger(self) -> Ledger:
+        counters = self._cursor.counters
+        replayed = self._log.end_sequence(self.lanes[Lane.REPLAY]) - self._cursor.start.replay
+        pending = self._pending()
+        accepted = self._cursor.position_of(self.intake_end()) - replayed
+        dead_lettered = counters.dead_lettered - replayed
+        settled = counters.delivered + dead_lettered + counters.dropped + counters.filtered
+        return Ledger(
+            accepted=accepted,
+            delivered=counters.delivered,
+            dead_lettered=dead_lettered,
+            dropped=counters.dropped,
+            filtered=counters.filtered,
+            pending=pending,
+            balanced=accepted == settled + pending,
+        )
+
+    def backlog(self) -> Backlog:
+        pending = self._pending()
+        mean = self._log.mean_event_bytes(self.lanes[Lane.TENANT])
+        return Backlog(pending, int(pending * mean), self._oldest_pending_s() if pending else None)
+
+    async def gaps(self) -> list[Gap]:
+        return list(self._cursor.gaps)
+
+    def restore_gaps(self, gaps: Sequence[Gap]) -> None:
+        self._cursor.restore_gaps(gaps)
+
+    # -- dead letters
+
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
+        async with self._dead_letter_lock:
+            return await self._log.in_thread(lambda: self._dead_letters.page(after=after, limit=limit))
+
+    def dead_letter_count(self) -> int:
+        return len(self._dead_letters)
+
+    async def delete_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
+        async with self._dead_letter_lock:
+            return await self._log.in_thread(lambda: self._dead_letters.forget(self._chosen(numbers)))
+
+    async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
+        replayed = 0
+        async with self._dead_letter_lock:
+            chosen = self._chosen(numbers)
+            for start in range(0, len(chosen), REPLAY_CHUNK):
+                replayed += await self._replay(chosen[start : start + REPLAY_CHUNK])
+        return replayed
+
+    # -- what the log uses
+
+    def intake_end(self) -> Place:
+        """The end of what this consumer is to get: that of the log, or where its intake was ended."""
+        end = self._cursor.end
+        log_end = self._log.end()
+        tenant = log_end.tenant if self.tenant_id == ALL_TENANTS else self._log.end_sequence(self.lanes[Lane.TENANT])
+        return Place(
+            log_end.offset,
+            end.tenant if end is not None else tenant,
+            self._log.end_sequence(self.lanes[Lane.BACKFILL]),
+            self._log.end_sequence(self.lanes[Lane.REPLAY]),
+        )
+
+    def state(self, *, whole: bool) -> CursorState:
+        return self._cursor.state(whole=whole)
+
+    def disk_bytes(self) -> int:
+        return self._dead_letters.disk_bytes
+
+    def discard_files(self) -> None:
+        """Remove the dead letters. Blocks."""
+        self._dead_letters.remove()
+
+    def close_files(self) -> None:
+        self._dead_letters.close()
+
+    # -- inside
+
+    def _settle(self, positions: Sequence[int], counter: str) -> None:
+        self._cursor.settle(positions, counter)
+        self._log.mark_changed(self)
+
+    def _pending(self) -> int:
+        return self._cursor.position_of(self.intake_end()) - self._cursor.settled_total()
+
+    def _has_more(self) -> bool:
+        end, place = self.intake_end(), self._cursor.place
+        return self._cursor.position_of(end) > self._cursor.position_of(place) and self._window_is_open()
+
+    def _window_is_open(self) -> bool:
+        events, spans = self._cursor.window()
+        return events < WINDOW_EVENTS_MAX and spans < WINDOW_SPANS_MAX
+
+    def _next_frame(self) -> tuple[Lane, Frame | None] | None:
+        """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is none."""
+        place, end = self._cursor.place, self.intake_end()
+        while self._ahead and self._sequence_end(self._ahead[0]) <= place.sequence(self._ahead[0].subject.kind):
+            self._ahead.popleft()
+        best: tuple[Lane, Frame] | None = None
+        if self._ahead:
+            lane, frame = self._ahead[0].subject.kind, self._ahead[0]
+            if self._sequence(lane, frame) < end.sequence(lane):
+                best = lane, frame
+        for lane in Lane:
+            sequence = place.sequence(lane)
+            if sequence >= end.sequence(lane):
+                continue
+            kept = self._in_memory(lane).find(sequence)
+            if kept is None or self._sequence(lane, kept) > sequence:
+                if not self._ahead:
+                    return lane, None
+            elif best is None or kept.first_offset < best[1].first_offset:
+                best = lane, kept
+        return best
+
+    async def _read_ahead(self, lane: Lane) -> None:
+        """Fill ``_ahead`` from disk, or find out that what is missing cannot be read any more."""
+        place = self._cursor.place
+        start = self._bookmark
+        if start.offset < place.offset:
+            start = Bookmark(place.offset, 0, 0)
+        if start.offset >= self._log.tail.first_offset:
+            self._book_loss(lane)
+            return
+        chunk = await self._log.read(self._wanted, start, READ_AHEAD_BYTES)
+        if self._cursor.place is place:
+            self._bookmark = chunk.bookmark
+            self._ahead.extend(chunk.frames)
+
+    def _book_loss(self, lane: Lane) -> None:
+        """Everything readable before the memory was read, and the lane's next events were not in it."""
+        sequence = self._cursor.place.sequence(lane)
+        frame = self._in_memory(lane).find(sequence)
+        end = self.intake_end()
+        until = self._sequence(lane, frame) if frame is not None else end.sequence(lane)
+        offset = frame.first_offset if frame is not None else end.offset
+        self._lose(lane, until, offset, frame)
+
+    def _lose(self, lane: Lane, until: int, offset: int, following: Frame | None) -> None:
+        begins_at = self._cursor.position_of(self._cursor.place)
+        lost = self._cursor.lose(lane, until, offset)
+        if lost:
+            detail = "these events are damaged on disk and could not be read; see the log lines log.corrupt"
+            self._book_gap(GapReason.CORRUPT, lost, None, following, begins_at, detail)
+        self._log.mark_changed(self)
+
+    def _take_from(self, taking: _Taking, lane: Lane, frame: Frame) -> bool:
+        """Add what the frame has to hand out. False when the batch has no room for the next event."""
+        sequence = self._sequence(lane, frame)
+        if sequence > self._cursor.place.sequence(lane):
+            self._lose(lane, sequence, frame.first_offset, frame)
+        slices = self._cursor.offer(lane, frame, sequence)
+        taken: list[Slice] = []
+        line_end = frame.count
+        for item in slices:
+            lines = self._lines(frame)[item.start : item.end]
+            size = len(frame.payload) if len(lines) == frame.count else 1 << 62
+            fitting = taking.fit(lines, size)
+            if fitting:
+                taking.add(item.position, lines[:fitting], frame.time_us)
+                taken.append(msgspec.structs.replace(item, end=item.start + fitting))
+            if fitting < len(lines):
+                line_end = item.start + fitting
+                break
+        self._cursor.take(lane, frame, sequence, taken, line_end)
+        return line_end == frame.count
+
+    def _lines(self, frame: Frame) -> list[bytes]:
+        if self._split[0] is not frame:
+            self._split = frame, frame.payload.split(b"\n")
+        return self._split[1]
+
+    def _in_memory(self, lane: Lane) -> FrameList:
+        if lane is Lane.TENANT and self.tenant_id == ALL_TENANTS:
+            return self._log.tail.of_stream()
+        return self._log.tail.of_subject(self.lanes[lane])
+
+    def _sequence(self, lane: Lane, frame: Frame) -> int:
+        return frame.stream_sequence if lane is Lane.TENANT and self.tenant_id == ALL_TENANTS else frame.sequence
+
+    def _sequence_end(self, frame: Frame) -> int:
+        return self._sequence(frame.subject.kind, frame) + frame.count
+
+    async def _peek(self) -> tuple[Frame, bytes] | None:
+        """The next event that would be handed out, with its frame."""
+        while (found := self._next_frame()) is not None:
+            lane, frame = found
+            if frame is None:
+                await self._read_ahead(lane)
+                continue
+            sequence = self._sequence(lane, frame)
+            if sequence > self._cursor.place.sequence(lane):
+                return frame, self._lines(frame)[0]  # what lies before it is lost
+            if slices := self._cursor.offer(lane, frame, sequence):
+                return frame, self._lines(frame)[slices[0].start]
+            self._cursor.take(lane, frame, sequence, [], frame.count)
+        return None
+
+    async def _last_frame(self) -> Frame | None:
+        in_memory = [frame for lane in Lane if (frame := self._in_memory(lane).last()) is not None]
+        if in_memory:
+            return max(in_memory, key=lambda frame: frame.first_offset)
+        return await self._log.last_frame(self._wanted)
+
+    def _book_gap(
+        self,
+        reason: GapReason,
+        count: int,
+        first: tuple[Frame, bytes] | Frame | None,
+        last: Frame | None,
+        begins_at: int,
+        detail: str,
+    ) -> None:
+        now_s = self._log.now_s()
+        first_frame, first_line = first if isinstance(first, tuple) else (first, None)
+        gap = Gap(
+            reason=reason,
+            count=count,
+            first_time_s=first_frame.time_us / 1e6 if first_frame else now_s,
+            last_time_s=last.time_us / 1e6 if last else now_s,
+            first_id=event_id(first_line) if first_line else None,
+            last_id=event_id(last.payload.rpartition(b"\n")[2]) if last and reason is not GapReason.CORRUPT else None,
+            recorded_at_s=now_s,
+            detail=detail,
+        )
+        self._cursor.book_gap(gap, extends=self._last_gap_end == begins_at)
+        self._last_gap_end = self._cursor.position_of(self._cursor.place)
+
+    def _oldest_pending_s(self) -> float:
+        """When the event at the floor was accepted, as far as memory knows; else when that was last known."""
+        floor = self._cursor.floor
+        times = []
+        for lane in Lane:
+            frame = self._in_memory(lane).find(floor.sequence(lane))
+            if frame is not None and self._sequence(lane, frame) <= floor.sequence(lane):
+                times.append(frame.time_us / 1e6)
+        if times:
+            return min(times)
+        return self._oldest_pending[1] if self._oldest_pending[0] == floor.offset else self._log.now_s()
+
+    def _chosen(self, numbers: Sequence[int] | None) -> list[int]:
+        known = self._dead_letters.all_numbers()
+        if numbers is None:
+            return known
+        wanted = set(numbers)
+        return [number for number in known if number in wanted]
+
+    async def _replay(self, numbers: Sequence[int]) -> int:
+        letters: list[DeadLetter] = []
+        for number in numbers:
+            letters += await self._log.in_thread(partial(self._dead_letters.page, after=number - 1, limit=1))
+        subject = self.lanes[Lane.REPLAY]
+        payload = b"\n".join(letter.line for letter in letters)
+        await self._log.append([Entry(subject, payload, len(letters))])
+        await self._log.in_thread(lambda: self._dead_letters.forget(numbers))
+        return len(letters)
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
+
+
+def event_id(line: bytes) -> str | None:
+    try:
+        return _decode_id(line).id
+    except msgspec.MsgspecError:
+        return None

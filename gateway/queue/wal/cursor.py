@@ -1,0 +1,289 @@
+"""Where one consumer stands, and the only code that moves it. Plain: no I/O, no clock, no waiting.
+
+A consumer's events come from up to three *lanes*: the stream of its tenant (or of all), its backfills and its replays. Across the
+lanes they are numbered densely in the order of the log: that number is the event's *position*. Positions make the
+bookkeeping independent of foreign events between one's own.
+
+- ``floor``: everything below is settled. It is what a checkpoint stores, with the counters of the same moment.
+- ``settled``: positions above the floor that are settled too (out of order).
+- ``taken``: handed out and not settled.
+- ``place``: where reading goes on. ``release`` moves it back, so that what failed is read again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.queue import Counters, Gap, Subject, SubjectKind
+from gateway.queue.ranges import RangeSet, runs_of
+from gateway.queue.wal.writer import Frame
+
+Lane = SubjectKind
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Just before the event at ``offset``: so many events of each lane lie below it."""
+
+    offset: int
+    tenant: int
+    backfill: int
+    replay: int
+
+    def sequence(self, lane: Lane) -> int:
+        return (self.tenant, self.backfill, self.replay)[lane]
+
+    def passed(self, lane: Lane, sequence: int, offset: int) -> Place:
+        """The place behind events of one lane, up to ``sequence`` there and ``offset`` in the log."""
+        return Place(
+            offset,
+            sequence if lane is Lane.TENANT else self.tenant,
+            sequence if lane is Lane.BACKFILL else self.backfill,
+            sequence if lane is Lane.REPLAY else self.replay,
+        )
+
+
+class CursorState(msgspec.Struct, array_like=True):
+    """What a checkpoint stores of one consumer. ``end`` is set when the consumer takes no more new events."""
+
+    consumer_id: str
+    tenant_id: str
+    start: Place
+    floor: Place
+    settled: list[tuple[int, int]]
+    counters: Counters
+    memo: bytes = b""
+    end: Place | None = None
+    gap_count: int = 0
+    changed_gaps: list[tuple[int, Gap]] = []
+    removed: bool = False
+
+
+class _Span(msgspec.Struct, frozen=True, gc=False):
+    """A run of positions handed out from one frame, or skipped as a whole (``after`` is then where the skip ends)."""
+
+    position: int
+    count: int
+    before: Place
+    lane: Lane
+    after: Place | None = None
+
+    def place_of(self, position: int) -> Place:
+        if self.after is not None and position >= self.position + self.count:
+            return self.after
+        step = position - self.position
+        return self.before.passed(self.lane, self.before.sequence(self.lane) + step, self.before.offset + step)
+
+
+class Slice(msgspec.Struct, frozen=True, gc=False):
+    """Events of one frame that are to be handed out: lines ``start`` to ``end`` of it, from ``position`` on."""
+
+    frame: Frame
+    start: int
+    end: int
+    position: int
+
+
+class Cursor:
+    """Owned by the event loop; one consumer's."""
+
+    def __init__(self, state: CursorState) -> None:
+        self.consumer_id = state.consumer_id
+        self.tenant_id = state.tenant_id
+        self.start = state.start
+        self.end = state.end
+        self.memo = state.memo
+        self.gaps: list[Gap] = []
+        self._changed_gaps: set[int] = set()
+        self._floor = state.floor
+        self._place = state.floor
+        self._settled = RangeSet((low, high) for low, high in state.settled)
+        self._taken = RangeSet()
+        self._spans: deque[_Span] = deque()
+        self._counters = {
+            "delivered": state.counters.delivered,
+            "dead_lettered": state.counters.dead_lettered,
+            "dropped": state.counters.dropped,
+            "filtered": state.counters.filtered,
+        }
+
+    @property
+    def floor(self) -> Place:
+        return self._floor
+
+    @property
+    def place(self) -> Place:
+        return self._place
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(**self._counters)
+
+    @property
+    def taken(self) -> int:
+        return self._taken.members()
+
+    def position_of(self, place: Place) -> int:
+        start = self.start
+        return place.tenant - start.tenant + place.backfill - start.backfill + place.replay - start.replay
+
+    def settled_total(self) -> int:
+        return self.position_of(self._floor) + self._settled.members()
+
+    def window(self) -> tuple[int, int]:
+        """How many events lie between the floor and the place of reading, and in how many spans."""
+        return self.position_of(self._place) - self.position_of(self._floor), len(self._spans)
+
+    # -- reading
+
+    def offer(self, lane: Lane, frame: Frame, sequence: int) -> list[Slice]:
+        """The parts of a frame, whose first event has ``sequence`` in the lane, that are to be handed out next.
+
+        Nothing moves; ``take`` does that with what the caller decided to hand out. Frames must come in order of the log.
+        """
+        place = self._place
+        skipped = max(0, place.sequence(lane) - sequence)
+        first = self.position_of(place)
+        slices = []
+        for low, high in self._settled.missing(first, first + frame.count - skipped):
+            slices += [
+                Slice(frame, skipped + start - first, skipped + end - first, start)
+                for start, end in self._taken.missing(low, high)
+            ]
+        return slices
+
+    def take(self, lane: Lane, frame: Frame, sequence: int, slices: Sequence[Slice], line_end: int) -> None:
+        """Mark the slices as handed out and read on behind line ``line_end`` of the frame."""
+        place = self._place
+        skipped = max(0, place.sequence(lane) - sequence)
+        position = self.position_of(place)
+        end = position + line_end - skipped
+        known = self._span_end()
+        if end > known:
+            step = skipped + known - position
+            before = place.passed(lane, sequence + step, frame.first_offset + step)
+            self._spans.append(_Span(known, end - known, before, lane))
+        for item in slices:
+            self._taken.add(item.position, item.position + item.end - item.start)
+        self._place = place.passed(lane, sequence + line_end, frame.first_offset + line_end)
+        self._raise_floor()
+
+    def pass_foreign(self, offset: int) -> None:
+        """Nothing of this consumer's lies before ``offset``: read on from there."""
+        place = self._place
+        if offset > place.offset:
+            self._place = Place(offset, place.tenant, place.backfill, place.replay)
+            self._raise_floor()
+
+    def release(self, positions: Sequence[int]) -> None:
+        """Give positions back and read again from the lowest of them."""
+        lowest: int | None = None
+        for low, high in runs_of(positions):
+            self._taken.remove(low, high)
+            lowest = low if lowest is None else min(lowest, low)
+        if lowest is not None and lowest < self.position_of(self._place):
+            self._place = self._place_of(lowest)
+
+    # -- settling
+
+    def settle(self, positions: Sequence[int], outcome: str) -> None:
+        """End events that were handed out; ``outcome`` is the counter that they go to.
+
+        Raises ValueError for events that were not handed out, or are settled already: the books would lie.
+        """
+        for low, high in runs_of(positions):
+            if self._taken.overlap(low, high) != high - low:
+                raise ValueError(f"positions {low} to {high} of {self.consumer_id} are not all handed out")
+            self._taken.remove(low, high)
+            self._settled.add(low, high)
+            self._counters[outcome] += high - low
+        self._raise_floor()
+
+    def skip_to(self, after: Place) -> int:
+        """Settle as dropped all events before ``after`` that are neither settled nor handed out. Returns how many."""
+        last, known = self.position_of(after), self._span_end()
+        dropped = self._drop(self.position_of(self._floor), last)
+        if last > known:
+            self._spans.append(_Span(known, last - known, self._place_of(known), Lane.TENANT, after))
+        if last >= self.position_of(self._place) and after.offset > self._place.offset:
+            self._place = after
+        self._raise_floor()
+        return dropped
+
+    def lose(self, lane: Lane, sequence: int, offset: int) -> int:
+        """The next events of a lane, up to ``sequence``, cannot be read any more: settle them as dropped."""
+        return self.skip_to(self._place.passed(lane, sequence, max(offset, self._place.offset + 1)))
+
+    # -- books
+
+    def book_gap(self, gap: Gap, *, extends: bool) -> None:
+        """Add a gap, or let the last one grow when nothing lies between the two."""
+        if extends and self.gaps and self.gaps[-1].reason is gap.reason:
+            last = self.gaps[-1]
+            self.gaps[-1] = msgspec.structs.replace(
+                last,
+                count=last.count + gap.count,
+                last_time_s=gap.last_time_s,
+                last_id=gap.last_id or last.last_id,
+                detail=gap.detail or last.detail,
+            )
+        else:
+            self.gaps.append(gap)
+        self._changed_gaps.add(len(self.gaps) - 1)
+
+    def restore_gaps(self, gaps: Sequence[Gap]) -> None:
+        self.gaps = list(gaps)
+
+    def state(self, *, whole: bool) -> CursorState:
+        """What to checkpoint: with all gaps, or with those that changed since the last call."""
+        indexes = range(len(self.gaps)) if whole else sorted(self._changed_gaps)
+        changed = [(index, self.gaps[index]) for index in indexes]
+        self._changed_gaps.clear()
+        return CursorState(
+            consumer_id=self.consumer_id,
+            tenant_id=self.tenant_id,
+            start=self.start,
+            floor=self._floor,
+            settled=list(self._settled),
+            counters=self.counters,
+            memo=self.memo,
+            end=self.end,
+            gap_count=len(self.gaps),
+            changed_gaps=changed,
+        )
+
+    # -- inside
+
+    def _span_end(self) -> int:
+        if not self._spans:
+            return self.position_of(self._floor)
+        return self._spans[-1].position + self._spans[-1].count
+
+    def _place_of(self, position: int) -> Place:
+        """The place just before a position that was read, or at the end of what was read."""
+        at = bisect_right(self._spans, position, key=lambda span: span.position) - 1
+        return self._spans[at].place_of(position) if at >= 0 else self._floor
+
+    def _drop(self, first: int, last: int) -> int:
+        dropped = 0
+        for low, high in list(self._settled.missing(first, last)):
+            for start, end in list(self._taken.missing(low, high)):
+                self._settled.add(start, end)
+                dropped += end - start
+        self._counters["dropped"] += dropped
+        return dropped
+
+    def _raise_floor(self) -> None:
+        """Move the floor over everything settled that was read, and over foreign events when nothing is outstanding."""
+        floor = self.position_of(self._floor)
+        if self._settled and self._settled.first() == floor and self._span_end() > floor:
+            high = min(next(iter(self._settled))[1], self._span_end())
+            self._floor = self._place_of(high)
+            self._settled.remove(floor, high)
+            while self._spans and self._spans[0].position + self._spans[0].count <= high:
+                self._spans.popleft()
+        if self.position_of(self._floor) == self.position_of(self._place) and self._place.offset > self._floor.offset:
+            self._floor = self._place

@@ -1,0 +1,177 @@
+"""The events that one destination's provider refused for good, in a file of their own. Blocks: one thread at a time calls it.
+
+A dead letter's number is the event's position in its consumer plus one, so an event that is refused again after a crash is found
+stored and is not stored twice. Adding is durable before it returns; forgetting some rewrites the file under another name
+first. In memory there are 16 bytes for each.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from gateway.queue import DeadLetter, Subject, SubjectKind
+from gateway.queue.wal import record, segment
+from gateway.queue.wal.files import File, Files
+from gateway.telemetry import Event
+
+_FOLDER = "dead-letters"
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def remove_strays(files: Files, consumer_ids: Sequence[str]) -> None:
+    """Remove what consumers that are gone left behind, and files that were never finished."""
+    kept = {f"{consumer_id}.log" for consumer_id in consumer_ids}
+    files.unlink([f"{_FOLDER}/{name}" for name in files.names(_FOLDER) if name not in kept])
+
+
+class DeadLetterFile:
+    """Opening it reads the file through. Nothing is made on disk before the first dead letter."""
+
+    def __init__(self, files: Files, *, log_id: bytes, consumer_id: str) -> None:
+        if not _SAFE_ID.fullmatch(consumer_id):
+            raise ValueError(f"{consumer_id!r} cannot be part of a file name")
+        self._files = files
+        self._name = f"{_FOLDER}/{consumer_id}.log"
+        self._header = segment.SegmentHeader(log_id, 0, 0, 0, 0, 0, 0)
+        self._seed = segment.seed_of(self._header)
+        self._subject = Subject(SubjectKind.REPLAY, consumer_id)
+        self._numbers = array("Q")
+        self._places = array("Q")
+        self._end = segment.HEADER_BYTES
+        self._file: File | None = None
+        if files.exists(self._name):
+            self._restore()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def disk_bytes(self) -> int:
+        return self._end if self._file is not None else 0
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Store those that are not stored yet, durably. After an OSError none of them may be taken for stored."""
+        new = sorted((letter for letter in letters if not self._has(letter.number)), key=lambda letter: letter.number)
+        if not new:
+            return
+        if self._file is None:
+            self._begin()
+        assert self._file is not None
+        buffers, places, end = self._frames(new)
+        self._file.write_at(self._end, buffers)
+        self._file.sync(self._end)
+        for letter, place in zip(new, places, strict=True):
+            at = bisect_left(self._numbers, letter.number)
+            self._numbers.insert(at, letter.number)
+            self._places.insert(at, place)
+        self._end = end
+
+    def page(self, *, after: int, limit: int) -> list[DeadLetter]:
+        """Those with a number above ``after``, ascending; what is damaged is left out and reported."""
+        start = bisect_right(self._numbers, after)
+        return [letter for place in self._places[start : start + limit] if (letter := self._read(place)) is not None]
+
+    def all_numbers(self) -> list[int]:
+        return list(self._numbers)
+
+    def forget(self, numbers: Sequence[int]) -> int:
+        """Remove these. Returns how many there were."""
+        gone = {number for number in numbers if self._has(number)}
+        if not gone:
+            return 0
+        if len(gone) == len(self._numbers):
+            self.remove()
+        else:
+            self._rewrite([number for number in self._numbers if number not in gone])
+        return len(gone)
+
+    def remove(self) -> None:
+        self.close()
+        self._files.unlink([self._name])
+        self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _has(self, number: int) -> bool:
+        at = bisect_left(self._numbers, number)
+        return at < len(self._numbers) and self._numbers[at] == number
+
+    def _begin(self) -> None:
+        temporary = f"{self._name}.tmp"
+        self._files.unlink([temporary])
+        file = self._files.create(temporary, 0)
+        try:
+            file.write_at(0, [segment.encode_header(self._header)])
+            file.sync(0)
+            self._files.rename(temporary, self._name)
+        except OSError:
+            file.close()
+            raise
+        self._file = file
+
+    def _frames(self, letters: Sequence[DeadLetter]) -> tuple[list[bytes], list[int], int]:
+        buffers: list[bytes] = []
+        places = []
+        end = self._end
+        for letter in letters:
+            frame = record.encode(
+                seed=self._seed,
+                kind=record.Kind.DEAD_LETTER,
+                subject=self._subject,
+                payload=msgspec.msgpack.encode(letter),
+                sequence=letter.number,
+                events=1,
+                synced_end=self._end,
+            )
+            buffers += frame
+            places.append(end)
+            end += sum(map(len, frame))
+        return buffers, places, end
+
+    def _read(self, place: int) -> DeadLetter | None:
+        assert self._file is not None
+        header = record.decode_header(self._file.read_at(place, record.HEADER_BYTES), 0, self._seed)
+        if header is not None:
+            body = self._file.read_at(place + record.HEADER_BYTES, header.body_bytes)
+            if record.checksum(body) == header.body_crc:
+                return msgspec.msgpack.decode(body[header.name_bytes :], type=DeadLetter)
+        structlog.get_logger().error(Event.LOG_CORRUPT, file=self._name, at=place)
+        return None
+
+    def _rewrite(self, numbers: Sequence[int]) -> None:
+        letters = [letter for number in numbers for letter in self.page(after=number - 1, limit=1)]
+        temporary = f"{self._name}.tmp"
+        self._end = segment.HEADER_BYTES
+        buffers, places, end = self._frames(letters)
+        self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
+        self.close()
+        self._files.rename(temporary, self._name)
+        self._file = self._files.open(self._name, writable=True)
+        self._numbers = array("Q", [letter.number for letter in letters])
+        self._places = array("Q", places)
+        self._end = end
+
+    def _restore(self) -> None:
+        """Walk the file; what lies behind its last sound frame was never acknowledged and is written over."""
+        self._file = self._files.open(self._name, writable=True)
+        found: list[tuple[int, int]] = []
+        for item in segment.walk(self._file.read_at, seed=self._seed, limit=self._file.size()):
+            match item:
+                case segment.Located(position=position, header=header):
+                    found.append((header.sequence, position))
+                case segment.Damage(position=position, length=length):
+                    structlog.get_logger().error(Event.LOG_CORRUPT, file=self._name, at=position, bytes=length)
+                case segment.End(position=position):
+                    self._end = position
+        found.sort()
+        self._numbers = array("Q", [number for number, _ in found])
+        self._places = array("Q", [place for _, place in found])

@@ -1,0 +1,579 @@
+"""``EventQueue`` on the write-ahead log: the event loop's side. Owns what is visible; the threads own the files.
+
+Appends wait in a list while a commit is being written; the next commit takes them all. One commit is in flight at a time, in one
+thread. Reads of consumers that are behind run in a small pool, checkpoints and retention in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from gateway.clock import Clock
+from gateway.config import Queue
+from gateway.errors import LogCorrupt, QueueFull, QueueUnavailable
+from gateway.queue import ALL_TENANTS, Consumer, Counters, Entry, GapReason, QueueStatus, Subject
+from gateway.queue.wal import reader, retention
+from gateway.queue.wal.consumer import WalConsumer
+from gateway.queue.wal.cursor import CursorState, Lane, Place
+from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays
+from gateway.queue.wal.files import Files
+from gateway.queue.wal.journal import Journal, LogEnd, Restored, restore
+from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
+from gateway.queue.wal.recovery import Recovered, recover
+from gateway.queue.wal.tail import MemoryTail
+from gateway.queue.wal.writer import Committed, Frame, Numbers, Segment, Writer
+from gateway.telemetry import Event, Metrics
+
+COMMIT_BYTES_MAX = 8 << 20
+RETRY_AFTER_S = 5.0
+HEAL_INTERVAL_S = 1.0
+RETENTION_INTERVAL_S = 1.0
+
+FORMAT = 1
+_EVERYTHING = Subject(Lane.TENANT, ALL_TENANTS)
+
+T = TypeVar("T")
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    log_id: str
+    format: int
+
+
+class _Append(msgspec.Struct, frozen=True):
+    entries: Sequence[Entry]
+    size_bytes: int
+    waiter: asyncio.Future[None]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What ``open_directory`` found and made, for the event loop's side to take over."""
+
+    files: Files
+    log_id: bytes
+    writer: Writer
+    recovered: Recovered
+    restored: Restored
+    segment_bytes: int
+
+
+class WalQueue:
+    """Make one with ``open_queue``. ``run`` must be running for checkpoints and retention; ``close`` ends everything."""
+
+    def __init__(
+        self, opened: Opened, settings: Queue, *, clock: Clock, metrics: Metrics, spares: ThreadPoolExecutor
+    ) -> None:
+        self._files, self._log_id, self._writer = opened.files, opened.log_id, opened.writer
+        self._clock, self._metrics = clock, metrics
+        self._settings = settings
+        self._budget = retention.budget_of(settings.disk_budget_bytes, opened.segment_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._sealed = list(opened.recovered.segments)
+        self._active = opened.writer.active
+        self._next_stream_sequence = opened.recovered.numbers.next_stream_sequence
+        self._next_sequence = dict(opened.recovered.numbers.next_sequence)
+        self._event_bytes = _event_bytes(self._sealed)
+        self.tail = MemoryTail(settings.tail_bytes, self._active.first_offset)
+        self._pending: deque[_Append] = deque()
+        self._pending_bytes = 0
+        self._room = asyncio.Event()
+        self._committing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._problem = ""
+        self._retry_at_s = 0.0
+        self._commits = ThreadPoolExecutor(1, "log-commit")
+        self._reads = ThreadPoolExecutor(4, "log-read")
+        self._upkeep = ThreadPoolExecutor(1, "log-upkeep")
+        self._spares = spares
+        self._consumers: dict[str, WalConsumer] = {}
+        self._listeners: dict[str, set[WalConsumer]] = {}
+        self._changed: dict[str, WalConsumer] = {}
+        self._removed: list[str] = []
+        self._journal: Journal | None = None
+        self._generation = opened.restored.generation
+        self._checkpoint_lock = asyncio.Lock()
+        self._change = asyncio.Event()
+
+    # -- EventQueue
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        size = sum(len(entry.payload) for entry in entries)
+        self._refuse_if_needed(size)
+        while self._pending_bytes and self._pending_bytes + size > self._settings.pending_bytes_max:
+            self._room.clear()
+            await self._room.wait()
+            self._refuse_if_needed(size)
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiter.add_done_callback(_retrieve)
+        self._pending.append(_Append(entries, size, waiter))
+        self._pending_bytes += size
+        self._commit_next()
+        await asyncio.shield(waiter)
+
+    async def add_consumer(self, consumer_id: str, tenant_id: str) -> Consumer:
+        known = self._consumers.get(consumer_id)
+        if known is not None:
+            return known
+        tenant = self._end_of_tenant(tenant_id)
+        start = Place(
+            self._active.end_offset,
+            tenant,
+            self._addressed(Lane.BACKFILL, consumer_id),
+            self._addressed(Lane.REPLAY, consumer_id),
+        )
+        state = CursorState(consumer_id, tenant_id, start, start, [], Counters())
+        letters = await self._dead_letters_of(consumer_id)
+        consumer = self._admit(WalConsumer(self, state, letters))
+        self.mark_changed(consumer)
+        await self.checkpoint()
+        return consumer
+
+    def consumer(self, consumer_id: str) -> Consumer | None:
+        return self._consumers.get(consumer_id)
+
+    def consumer_ids(self) -> list[str]:
+        return list(self._consumers)
+
+    async def remove_consumer(self, consumer_id: str) -> None:
+        consumer = self._consumers.pop(consumer_id, None)
+        if consumer is None:
+            return
+        self._listeners[consumer.tenant_id].discard(consumer)
+        self._changed.pop(consumer_id, None)
+        self._removed.append(consumer_id)
+        await self.checkpoint()
+        await self.in_thread(consumer.discard_files)
+
+    def status(self) -> QueueStatus:
+        problem = self._problem
+        if not problem and self._used_bytes() >= self._budget.refuse_bytes:
+            problem = self._full_text()
+        return QueueStatus(
+            problem=problem,
+            disk_bytes=self._disk_bytes(),
+            disk_budget_bytes=self._settings.disk_budget_bytes,
+            segments=len(self._sealed) + 1,
+            events_total=self._active.end_offset,
+        )
+
+    # -- life
+
+    async def run(self) -> None:
+        """Checkpoint and clean up until cancelled."""
+        next_retention_s = 0.0
+        while True:
+            await self._clock.sleep(self._settings.checkpoint_s)
+            if self._changed or self._removed:
+                await self._checkpoint_quietly()
+            if self._problem and self._clock.monotonic_s() >= self._retry_at_s:
+                await self._heal()
+            if self._clock.monotonic_s() >= next_retention_s:
+                next_retention_s = self._clock.monotonic_s() + RETENTION_INTERVAL_S
+                await self._retain()
+
+    def refuse_appends(self) -> None:
+        """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
+        self._closing = True
+        self._room.set()
+
+    async def close(self) -> None:
+        """Commit what was handed over, checkpoint, close the files. What is not checkpointed comes again."""
+        self.refuse_appends()
+        await self._idle.wait()
+        await self._checkpoint_quietly()
+        for executor in (self._commits, self._reads, self._upkeep, self._spares):
+            await asyncio.to_thread(executor.shutdown)
+        await asyncio.to_thread(self._close_files)
+
+    async def restore_consumers(self, restored: Restored) -> None:
+        """Take over the consumers that the journals know, then begin a journal of our own."""
+        for state in restored.states.values():
+            letters = await self._dead_letters_of(state.consumer_id)
+            consumer = self._admit(WalConsumer(self, state, letters))
+            consumer.restore_gaps(restored.gaps.get(state.consumer_id, []))
+        await self.in_thread(lambda: remove_strays(self._files, list(restored.states)))
+        await self.checkpoint()
+
+    # -- LogView
+
+    def end(self) -> Place:
+        return Place(self._active.end_offset, self._next_stream_sequence, 0, 0)
+
+    def end_sequence(self, subject: Subject) -> int:
+        return self._next_sequence.get(subject, 0)
+
+    def mean_event_bytes(self, subject: Subject) -> float:
+        events, size = self._event_bytes.get(subject) or self._event_bytes.get(_EVERYTHING) or (0, 0)
+        return size / events if events else 0.0
+
+    async def read(self, wanted: Wanted, start: Bookmark, bytes_max: int) -> Chunk:
+        segments = [*self._sealed, self._active]
+        end_offset = self._active.end_offset
+        return await self._loop.run_in_executor(
+            self._reads,
+            lambda: reader.read(self._files, segments, wanted, start, bytes_max=bytes_max, end_offset=end_offset),
+        )
+
+    async def last_frame(self, wanted: Wanted) -> Frame | None:
+        segments = [*self._sealed, self._active]
+        return await self._loop.run_in_executor(self._reads, lambda: reader.last_frame(self._files, segments, wanted))
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._upkeep, function)
+
+    async def checkpoint(self) -> None:
+        async with self._checkpoint_lock:
+            await self._write_checkpoint()
+
+    def mark_changed(self, consumer: WalConsumer) -> None:
+        self._changed[consumer.id] = consumer
+
+    def now_s(self) -> float:
+        return self._clock.time_s()
+
+    # -- commits
+
+    def _refuse_if_needed(self, size: int) -> None:
+        if self._closing:
+            raise QueueUnavailable(
+                "the gateway is stopping; send the request again to the next one", retry_after_s=RETRY_AFTER_S
+            )
+        if self._problem and self._clock.monotonic_s() < self._retry_at_s:
+            raise QueueUnavailable(self._problem, retry_after_s=RETRY_AFTER_S)
+        if self._used_bytes() + self._pending_bytes + size > self._budget.refuse_bytes:
+            raise QueueFull(self._full_text(), retry_after_s=RETRY_AFTER_S)
+
+    def _full_text(self) -> str:
+        return (
+            "the queue's disk budget is used up by events that destinations have not taken yet; "
+            "mend the destinations that lag, or raise queue.disk_budget"
+        )
+
+    def _commit_next(self) -> None:
+        if self._committing or not self._pending:
+            return
+        batch = [self._pending.popleft()]
+        size = batch[0].size_bytes
+        while self._pending and size + self._pending[0].size_bytes <= COMMIT_BYTES_MAX:
+            batch.append(self._pending.popleft())
+            size += batch[-1].size_bytes
+        self._committing = True
+        self._idle.clear()
+        entries = [entry for append in batch for entry in append.entries]
+        started_s = self._clock.monotonic_s()
+        running = self._commits.submit(self._writer.commit, entries)
+        running.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._committed, batch, size, started_s, done)
+        )
+
+    def _committed(self, batch: list[_Append], size: int, started_s: float, done: Future[Committed]) -> None:
+        self._committing = False
+        self._pending_bytes -= size
+        error = done.exception()
+        if error is None:
+            self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
+            self._show(done.result())
+            self._problem = ""
+        else:
+            self._fail(error)
+        for append in batch:
+            if not append.waiter.done():
+                _answer(append.waiter, error, self._problem)
+        self._room.set()
+        self._commit_next()
+        if not self._committing:
+            self._idle.set()
+
+    def _show(self, committed: Committed) -> None:
+        """Make a durable batch visible: numbers, memory, and the consumers that it is for."""
+        self._metrics.commit_bytes.inc(committed.written_bytes)
+        self._sealed += committed.sealed
+        self._active = committed.active
+        for frame in committed.frames:
+            self._next_sequence[frame.subject] = frame.sequence + frame.count
+            if frame.subject.kind is Lane.TENANT:
+                self._next_stream_sequence = frame.stream_sequence + frame.count
+            for key in (frame.subject, _EVERYTHING):
+                events, size = self._event_bytes.get(key, (0, 0))
+                self._event_bytes[key] = events + frame.count, size + len(frame.payload)
+            self.tail.append(frame)
+            self._wake(frame.subject)
+
+    def _wake(self, subject: Subject) -> None:
+        if subject.kind is Lane.TENANT:
+            for consumer in self._listeners.get(subject.name, ()):
+                consumer.wake()
+            for consumer in self._listeners.get(ALL_TENANTS, ()):
+                consumer.wake()
+        elif (addressed := self._consumers.get(subject.name)) is not None:
+            addressed.wake()
+
+    def _fail(self, error: BaseException) -> None:
+        self._metrics.commit_failures.inc()
+        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._problem = "the disk of the data directory is full; free space on it or lower queue.disk_budget"
+        else:
+            self._problem = "the disk of the data directory fails to write; check it and its file system"
+        structlog.get_logger().error(Event.LOG_COMMIT_FAILED, error=str(error), problem=self._problem)
+
+    async def _heal(self) -> None:
+        """Find out whether the disk takes writes again, since no producer may be trying."""
+        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
+        if self._committing:
+            return
+        self._committing = True
+        self._idle.clear()
+        try:
+            self._active, sealed = await self._loop.run_in_executor(self._commits, self._writer.heal)
+            self._sealed += sealed
+            self._problem = ""
+        except OSError as error:
+            structlog.get_logger().warning(Event.LOG_COMMIT_FAILED, error=str(error), problem=self._problem)
+        finally:
+            self._committing = False
+            self._commit_next()
+            if not self._committing:
+                self._idle.set()
+
+    # -- consumers
+
+    def _admit(self, consumer: WalConsumer) -> WalConsumer:
+        self._consumers[consumer.id] = consumer
+        self._listeners.setdefault(consumer.tenant_id, set()).add(consumer)
+        return consumer
+
+    async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
+        return await self.in_thread(
+            lambda: DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id)
+        )
+
+    def _end_of_tenant(self, tenant_id: str) -> int:
+        if tenant_id == ALL_TENANTS:
+            return self._next_stream_sequence
+        return self._next_sequence.get(Subject(Lane.TENANT, tenant_id), 0)
+
+    def _addressed(self, lane: Lane, consumer_id: str) -> int:
+        return self._next_sequence.get(Subject(lane, consumer_id), 0)
+
+    # -- checkpoints and retention
+
+    async def _checkpoint_quietly(self) -> None:
+        try:
+            await self.checkpoint()
+        except OSError as error:
+            structlog.get_logger().error(
+                Event.CHECKPOINT_FAILED,
+                error=str(error),
+                remedy="check the disk; after a crash now events may come twice",
+            )
+
+    async def _write_checkpoint(self) -> None:
+        changed, self._changed = self._changed, {}
+        removed, self._removed = self._removed, []
+        gone = [_gone(consumer_id) for consumer_id in removed]
+        states = [consumer.state(whole=False) for consumer in changed.values()] + gone
+        log_end = LogEnd(self._active.segment_id, self._active.durable_end)
+        try:
+            if self._journal is not None and self._journal.fits(states):
+                journal = self._journal
+                await asyncio.shield(self.in_thread(lambda: journal.append(log_end, states)))
+            else:
+                await self._begin_journal(log_end)
+        except BaseException:
+            self._changed = {**changed, **self._changed}
+            self._removed = removed + self._removed
+            raise
+        for state in states:
+            if (consumer := changed.get(state.consumer_id)) is not None:
+                consumer.journaled_floor = state.floor
+
+    async def _begin_journal(self, log_end: LogEnd) -> None:
+        everything = [consumer.state(whole=True) for consumer in self._consumers.values()]
+        if self._journal is None:
+            self._journal = await self.in_thread(
+                lambda: Journal(
+                    self._files, log_id=self._log_id, generation=self._generation, states=everything, log_end=log_end
+                )
+            )
+        else:
+            journal = self._journal
+            await asyncio.shield(self.in_thread(lambda: journal.begin(log_end, everything)))
+        for state in everything:
+            self._consumers[state.consumer_id].journaled_floor = state.floor
+
+    async def _retain(self) -> None:
+        """Remove segments that nobody needs; over budget, let failing consumers give up their oldest data."""
+        await self._remove_unneeded()
+        while self._used_bytes() > self._budget.evict_bytes and await self._evict_oldest():
+            await self._remove_unneeded()
+
+    async def _remove_unneeded(self) -> None:
+        removable = retention.unneeded(self._sealed, self._claims())
+        if not removable:
+            return
+        gone = {item.segment_id for item in removable}
+        self._sealed = [item for item in self._sealed if item.segment_id not in gone]
+        names = [name for item in removable for name in (item.name, item.index_name)]
+        try:
+            await self.in_thread(lambda: self._files.unlink(names))
+        except OSError as error:  # they are looked for again at the next start
+            structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=names)
+        structlog.get_logger().debug(Event.LOG_SEGMENT_REMOVED, segments=len(removable))
+
+    async def _evict_oldest(self) -> bool:
+        """Whether a segment became free by it."""
+        failing = frozenset(consumer.id for consumer in self._consumers.values() if consumer.failing)
+        found = retention.evictable(self._sealed, self._claims(), failing)
+        if found is None:
+            return False
+        item, claims = found
+        for claim in claims:
+            consumer = self._consumers[claim.consumer_id]
+            detail = "the queue's disk budget was reached while this destination was failing"
+            dropped = await consumer.drop_until(retention.place_behind(item, claim), GapReason.DISK_BUDGET, detail)
+            structlog.get_logger().warning(Event.LOG_FULL, destination=claim.consumer_id, dropped=dropped)
+        await self._checkpoint_quietly()
+        return not any(claim.needs(item) for claim in self._claims())
+
+    def _claims(self) -> list[retention.Claim]:
+        return [retention.Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]
+
+    def _used_bytes(self) -> int:
+        return retention.used_bytes(self._sealed, self._active)
+
+    def _disk_bytes(self) -> int:
+        letters = sum(consumer.disk_bytes() for consumer in self._consumers.values())
+        return sum(item.file_bytes for item in [*self._sealed, self._active]) + letters
+
+    def _close_files(self) -> None:
+        for consumer in self._consumers.values():
+            consumer.close_files()
+        if self._journal is not None:
+            self._journal.close()
+        self._writer.close()
+        self._files.unlock()
+
+
+async def open_queue(files: Files, settings: Queue, *, clock: Clock, metrics: Metrics) -> WalQueue:
+    """Open the queue of a data directory, recovering whatever the last process left.
+
+    Raises DataDirectoryInUse, LogCorrupt (the directory is of another format) or OSError.
+    """
+    spares = ThreadPoolExecutor(1, "log-spare")
+    opened = await asyncio.to_thread(open_directory, files, settings, clock, spares)
+    queue = WalQueue(opened, settings, clock=clock, metrics=metrics, spares=spares)
+    await queue.restore_consumers(opened.restored)
+    structlog.get_logger().info(
+        Event.LOG_OPENED,
+        events=queue.end().offset,
+        consumers=len(queue.consumer_ids()),
+        segments=queue.status().segments,
+    )
+    return queue
+
+
+def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPoolExecutor) -> Opened:
+    """Lock, read what is there, and make the first segment of this process. Blocks."""
+    files.lock("LOCK")
+    log_id = _log_id(files)
+    restored = restore(files, log_id)
+    recovered = recover(files, log_id=log_id, proven=restored.proven)
+    _raise_numbers(recovered.numbers, restored)
+    segment_bytes = retention.segment_bytes_of(settings.disk_budget_bytes, settings.segment_bytes)
+    writer = Writer(
+        files,
+        log_id=log_id,
+        numbers=recovered.numbers,
+        previous=recovered.previous,
+        next_segment_id=recovered.next_segment_id,
+        segment_bytes=segment_bytes,
+        compression_level=settings.compression_level,
+        now_us=lambda: int(clock.time_s() * 1e6),
+        spare_executor=spares,
+    )
+    for index, item in enumerate(recovered.segments):
+        if item.segment_id == recovered.previous[0] and item.file_bytes > item.durable_end:
+            files.truncate(item.name, item.durable_end)
+            recovered.segments[index] = msgspec.structs.replace(item, file_bytes=item.durable_end)
+    return Opened(files, log_id, writer, recovered, restored, segment_bytes)
+
+
+def _log_id(files: Files) -> bytes:
+    if not files.exists("META"):
+        meta = _Meta(secrets.token_hex(16), FORMAT)
+        files.replace("META", msgspec.json.encode(meta))
+    file = files.open("META")
+    try:
+        meta = msgspec.json.decode(file.read_at(0, file.size()), type=_Meta)
+    except msgspec.MsgspecError as error:
+        raise LogCorrupt(
+            f"the file META of the data directory cannot be read ({error}); restore it from a backup"
+        ) from error
+    finally:
+        file.close()
+    if meta.format != FORMAT:
+        raise LogCorrupt(
+            f"the data directory has format {meta.format}, this version reads {FORMAT}: use a newer gateway"
+        )
+    return bytes.fromhex(meta.log_id)
+
+
+def _raise_numbers(numbers: Numbers, restored: Restored) -> None:
+    """Numbers are never used twice: what a consumer has passed stays passed, also where its segments are gone or lost."""
+    for state in restored.states.values():
+        floor = state.floor
+        numbers.next_offset = max(numbers.next_offset, floor.offset)
+        for lane, name in (
+            (Lane.TENANT, state.tenant_id),
+            (Lane.BACKFILL, state.consumer_id),
+            (Lane.REPLAY, state.consumer_id),
+        ):
+            if lane is Lane.TENANT and name == ALL_TENANTS:
+                numbers.next_stream_sequence = max(numbers.next_stream_sequence, floor.tenant)
+            else:
+                subject = Subject(lane, name)
+                known = numbers.next_sequence.get(subject, 0)
+                numbers.next_sequence[subject] = max(known, floor.sequence(lane))
+
+
+def _event_bytes(segments: Sequence[Segment]) -> dict[Subject, tuple[int, int]]:
+    """(events, bytes before compression) of each subject and of all, to estimate what pending events weigh."""
+    sums: dict[Subject, tuple[int, int]] = {}
+    for item in segments:
+        for subject, share in (item.shares or {}).items():
+            for key in (subject, _EVERYTHING):
+                events, size = sums.get(key, (0, 0))
+                sums[key] = events + share.events, size + share.payload_bytes
+    return sums
+
+
+def _gone(consumer_id: str) -> CursorState:
+    nowhere = Place(0, 0, 0, 0)
+    return CursorState(consumer_id, "", nowhere, nowhere, [], Counters(), removed=True)
+
+
+def _answer(waiter: asyncio.Future[None], error: BaseException | None, problem: str) -> None:
+    if error is None:
+        waiter.set_result(None)
+    elif isinstance(error, OSError):
+        waiter.set_exception(QueueUnavailable(problem, retry_after_s=RETRY_AFTER_S))
+    else:
+        waiter.set_exception(error)
+
+
+def _retrieve(waiter: asyncio.Future[None]) -> None:
+    """A cancelled caller leaves its waiter behind; look at its exception so that nobody reports it as forgotten."""
+    if not waiter.cancelled():
+        waiter.exception()

@@ -1,0 +1,207 @@
+"""Segment files: their header block, their names, and walking their frames. Plain functions over bytes.
+
+The header block is 4 KiB, written once. Its checksum seeds those of all frames in the file.
+
+A walk tells a torn tail from damage by what was *proven* durable: each frame says how much of the file was synced when it was
+written, and the next segment's header says where this one's trusted bytes end. A bad frame below that line was there once and
+is damage; one above it was never acknowledged and is the end of the file.
+"""
+
+from __future__ import annotations
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from gateway.queue.wal import record
+
+MAGIC = b"AUDSEG\0\1"
+HEADER_BYTES = 4096
+FORMAT_VERSION = 1
+_HEADER = struct.Struct("<8sHHI16sQQQQQQ")
+_CHECKSUM = struct.Struct("<I")
+_NAME = re.compile(r"(\d{20})-([0-9a-f]{16})\.seg")
+_WALK_BYTES = 1 << 20
+
+Read = Callable[[int, int], bytes]
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """``previous_end`` is how many bytes of the previous segment are trusted, decided once and for ever."""
+
+    log_id: bytes
+    segment_id: int
+    first_offset: int
+    first_stream_sequence: int
+    previous_id: int
+    previous_end: int
+    created_us: int
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    raw = _HEADER.pack(
+        MAGIC,
+        FORMAT_VERSION,
+        FORMAT_VERSION,
+        HEADER_BYTES,
+        header.log_id,
+        header.segment_id,
+        header.first_offset,
+        header.first_stream_sequence,
+        header.previous_id,
+        header.previous_end,
+        header.created_us,
+    )
+    return (raw + _CHECKSUM.pack(record.checksum(raw))).ljust(HEADER_BYTES, b"\0")
+
+
+def seed_of(header: SegmentHeader) -> int:
+    return record.checksum(encode_header(header)[: _HEADER.size])
+
+
+def decode_header(block: bytes) -> SegmentHeader | None:
+    if len(block) < _HEADER.size + _CHECKSUM.size or block[:8] != MAGIC:
+        return None
+    raw = block[: _HEADER.size]
+    if record.checksum(raw) != _CHECKSUM.unpack_from(block, _HEADER.size)[0]:
+        return None
+    fields = _HEADER.unpack(raw)
+    if fields[1] != FORMAT_VERSION:
+        return None
+    return SegmentHeader(*fields[4:])
+
+
+def file_name(first_offset: int, segment_id: int) -> str:
+    return f"{first_offset:020d}-{segment_id:016x}.seg"
+
+
+def parse_name(name: str) -> tuple[int, int] | None:
+    """(first offset, segment id), or None for another kind of file."""
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), int(match[2], 16)) if match else None
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A sound frame where it lies. ``body`` is None where the walk was asked for headers alone."""
+
+    position: int
+    header: record.Header
+    body: bytes | None
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """Bytes that are not what was written. ``header`` is known when only the body is damaged."""
+
+    position: int
+    length: int
+    header: record.Header | None
+
+
+class End(msgspec.Struct, frozen=True):
+    """Where the walk stopped: the first byte that holds no trusted frame."""
+
+    position: int
+    torn: bool
+
+
+def walk(
+    read: Read,
+    *,
+    seed: int,
+    start: int = HEADER_BYTES,
+    limit: int,
+    proven: int = 0,
+    wants: Callable[[record.Header, bytes], bool] | None = None,
+) -> Iterator[Located | Damage | End]:
+    """The frames from ``start`` up to ``limit`` in order, each damaged stretch, and last the End.
+
+    ``proven`` is how far the bytes are known to have been durable. ``wants`` is asked with the header and the (not yet
+    checked) name of the subject, and spares the reading and checking of bodies that nobody needs; None reads all.
+    """
+    window = _Window(read, limit)
+    position = start
+    while True:
+        header = record.decode_header(window.at(position, record.HEADER_BYTES), 0, seed)
+        if header is None:
+            following = _resume(window, seed, position, proven, limit)
+            if following is None:
+                yield End(position, torn=any(window.at(position, record.HEADER_BYTES)))
+                return
+            yield Damage(position, following - position, None)
+            position = following
+            continue
+        proven = max(proven, header.synced_end)
+        end = position + header.frame_bytes
+        body: bytes | None = None
+        if wants is None or wants(header, window.at(position + record.HEADER_BYTES, header.name_bytes)):
+            body = window.at(position + record.HEADER_BYTES, header.body_bytes)
+            if record.checksum(body) != header.body_crc:
+                if not _was_durable(window, seed, end, proven, limit):
+                    yield End(position, torn=True)
+                    return
+                yield Damage(position, header.frame_bytes, header)
+                position = end
+                continue
+        yield Located(position, header, body)
+        position = end
+
+
+def _was_durable(window: _Window, seed: int, end: int, proven: int, limit: int) -> bool:
+    """Whether the frame that ends at ``end`` was synced: by what is proven so far, or by the word of a later frame."""
+    if end <= proven:
+        return True
+    following = _find_header(window, seed, end, limit)
+    return following is not None and following[1].synced_end >= end
+
+
+def _resume(window: _Window, seed: int, position: int, proven: int, limit: int) -> int | None:
+    """Where sound frames go on behind a bad header, or None when the file ends here."""
+    if position >= limit:
+        return None
+    found = _find_header(window, seed, position, limit)
+    if found is not None and (position < proven or found[1].synced_end > position):
+        return found[0]
+    return limit if found is None and position < proven else None
+
+
+def _find_header(window: _Window, seed: int, position: int, limit: int) -> tuple[int, record.Header] | None:
+    """The next position at which a header of this file stands."""
+    while position < limit:
+        data = window.at(position, _WALK_BYTES)
+        at = data.find(record.MAGIC)
+        while at >= 0:
+            raw = data[at : at + record.HEADER_BYTES]
+            if len(raw) < record.HEADER_BYTES:
+                raw = window.at(position + at, record.HEADER_BYTES)
+            header = record.decode_header(raw, 0, seed)
+            if header is not None and (position + at) % 8 == 0:
+                return position + at, header
+            at = data.find(record.MAGIC, at + 1)
+        if len(data) < _WALK_BYTES:
+            return None
+        position += len(data) - len(record.MAGIC) + 1
+    return None
+
+
+class _Window:
+    """Reads a file in blocks of a MiB, so that a walk over small frames is not a system call for each."""
+
+    def __init__(self, read: Read, limit: int) -> None:
+        self._read = read
+        self._limit = limit
+        self._start = 0
+        self._data = b""
+
+    def at(self, position: int, size: int) -> bytes:
+        size = min(size, self._limit - position)
+        if size <= 0:
+            return b""
+        if position < self._start or position + size > self._start + len(self._data):
+            self._start = position
+            self._data = self._read(position, min(max(size, _WALK_BYTES), self._limit - position))
+        at = position - self._start
+        return self._data[at : at + size]

@@ -1,0 +1,141 @@
+"""Every log event and every metric, declared once.
+
+Log lines are structured and carry neither a secret nor a payload. Metrics live in a registry that the composition root
+makes; what the books already count (delivered, dropped, pending …) is read from them at scrape time by
+``gateway.server.metrics`` and not counted a second time here.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.config import Log
+
+
+class Event(enum.StrEnum):
+    """Names of log lines, noun first."""
+
+    GATEWAY_STARTED = "gateway.started"
+    GATEWAY_STOPPING = "gateway.stopping"
+    GATEWAY_STOPPED = "gateway.stopped"
+    LOG_OPENED = "log.opened"
+    LOG_COMMIT_FAILED = "log.commit_failed"
+    LOG_COMMIT_REROUTED = "log.commit_rerouted"
+    LOG_RECOVERED = "log.recovered"
+    LOG_FULL = "log.full"
+    LOG_INDEX_FAILED = "log.index_failed"
+    LOG_CORRUPT = "log.corrupt"
+    LOG_REMOVAL_FAILED = "log.removal_failed"
+    LOG_SEGMENT_REMOVED = "log.segment_removed"
+    LOG_SEGMENT_COMPACTED = "log.segment_compacted"
+    CHECKPOINT_FAILED = "checkpoint.failed"
+    LEDGER_IMBALANCED = "ledger.imbalanced"
+    DELIVERY_ATTEMPTED = "delivery.attempted"
+    DELIVERY_EVENT_REFUSED = "delivery.event_refused"
+    DESTINATION_STARTED = "destination.started"
+    DESTINATION_STOPPED = "destination.stopped"
+    DESTINATION_DEGRADED = "destination.degraded"
+    DESTINATION_RECOVERED = "destination.recovered"
+    DESTINATION_FAILED = "destination.failed"
+    DESTINATION_CRASHED = "destination.crashed"
+    DESTINATION_DELETED = "destination.deleted"
+    GAP_RECORDED = "gap.recorded"
+    INGEST_REJECTED = "ingest.rejected"
+    QUARANTINE_FAILED = "quarantine.failed"
+    REQUEST_FAILED = "request.failed"
+    STORE_UNAVAILABLE = "store.unavailable"
+    STORE_RECOVERED = "store.recovered"
+
+
+class Metrics:
+    """The process's metrics; ``registry`` is what ``/metrics`` shows."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.ingest_requests = Counter(
+            "gateway_ingest_requests", "Ingest requests by answer.", ["status"], registry=registry
+        )
+        self.ingest_events = Counter(
+            "gateway_ingest_events", "Events accepted, each durable when counted.", registry=registry
+        )
+        self.ingest_bytes = Counter(
+            "gateway_ingest_bytes", "Bytes of accepted events, decoded.", registry=registry
+        )
+        self.ingest_rejections = Counter(
+            "gateway_ingest_rejections", "Events that were refused as invalid.", registry=registry
+        )
+        self.commit_seconds = Histogram(
+            "gateway_log_commit_seconds",
+            "Time of one group commit: write, fdatasync, probe.",
+            buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10),
+            registry=registry,
+        )
+        self.commit_bytes = Counter(
+            "gateway_log_written_bytes", "Bytes written to the log, after compression.", registry=registry
+        )
+        self.commit_failures = Counter(
+            "gateway_log_commit_failures", "Commits that the disk failed.", registry=registry
+        )
+        self.attempt_seconds = Histogram(
+            "gateway_attempt_seconds",
+            "Duration of one delivery attempt.",
+            ["destination"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self.attempts = Counter(
+            "gateway_attempts", "Delivery attempts by what was decided.", ["destination", "decision"], registry=registry
+        )
+        self.retried_events = Counter(
+            "gateway_retried_events", "Events of attempts that have to be repeated.", ["destination"], registry=registry
+        )
+        self.in_flight_limit = Gauge(
+            "gateway_in_flight_limit", "How many requests the limiter allows at once.", ["destination"], registry=registry
+        )
+
+    def forget_destination(self, destination_id: str) -> None:
+        """Drop the series of a destination that is gone."""
+        for metric in (self.attempt_seconds, self.attempts, self.retried_events, self.in_flight_limit):
+            for labels in [key for key in metric._metrics if key[0] == destination_id]:
+                metric.remove(*labels)
+
+
+def _orjson_text(value: Any, default: Any = None, **_: Any) -> str:  # noqa: ANN401 - structlog's serializer signature
+    return orjson.dumps(value, default=default or str).decode()
+
+
+def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's processor signature
+    return {key: value for key, value in event.items() if value is not None}
+
+
+def configure_logging(settings: Log) -> None:
+    """Set structlog up for the process: JSON lines, or readable text when standard error is a terminal."""
+    as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(_orjson_text)
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _drop_empty,
+    ]
+    if not as_text:
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger() -> structlog.typing.FilteringBoundLogger:
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return bound
