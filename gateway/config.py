@@ -2,9 +2,9 @@
 
 Precedence: command line, then environment, then file, then the defaults here. A setting ``section.name`` of the file is
 ``GATEWAY_SECTION_NAME`` in the environment; the top-level ones are ``GATEWAY_NAME``, and ``server.listen`` is
-``GATEWAY_LISTEN`` too. Durations are seconds or text such as ``"500ms"``, ``"10s"``, ``"24h"``; sizes are bytes or text
-such as ``"64MiB"``. An unknown setting, in the file or in the environment, is an error: a misspelt limit must not be taken
-for the default.
+``GATEWAY_LISTEN`` too. Durations are seconds or text such as ``"500ms"``, ``"10s"``, ``"24h"``; sizes are bytes or
+text such as ``"64MiB"``. An unknown setting, in the file or in the environment, is an error: a misspelt limit must not
+be taken for the default.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Segments are made smaller than ``segment_bytes`` where the budget would hold fewer than eight, down to 256 KiB."""
+    """Segments are smaller than ``segment_bytes`` where the budget would hold fewer than eight, down to 256 KiB."""
 
     url: str = ""
     disk_budget_bytes: Annotated[Bytes, Between(1 << 20, 1 << 50)] = field(default=Bytes(10 << 30), name="disk_budget")
@@ -182,9 +182,7 @@ def _check_text(config: Config) -> None:
     if config.database_url and not config.database_url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("database_url must begin with postgresql://, or be empty for the embedded store")
     if config.queue.url:
-        raise ConfigError(
-            "queue.url: queues other than the embedded write-ahead log are not available in this version, leave it empty"
-        )
+        raise ConfigError("queue.url: only the embedded write-ahead log is available in this version, leave it empty")
     if re.search(r"[^!-~]", config.bootstrap_key):
         raise ConfigError("bootstrap_key must be printable ASCII without spaces, for it travels in an HTTP header")
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", config.instance):

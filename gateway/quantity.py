@@ -55,7 +55,7 @@ def format_seconds(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0 and (unit != "d" or seconds > _SECONDS["d"]):
             return f"{int(seconds // _SECONDS[unit])}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+    return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
 
 
 def format_bytes(size: int) -> str:

@@ -1,8 +1,8 @@
 """Reading a tree of settings: a struct of structs says what there is, file, environment and arguments give values.
 
-This module knows nothing of the gateway's own settings; ``gateway.config`` has them. What it reads is keyed by the dotted
-name of the file (``queue.disk_budget``). Every function is pure but ``read_file``, and raises ConfigError with one line
-that names the place, the setting, what is wrong and what would be right.
+This module knows nothing of the gateway's own settings; ``gateway.config`` has them. What it reads is keyed by the
+dotted name of the file (``queue.disk_budget``). Every function is pure but ``read_file``, and raises ConfigError with
+one line that names the place, the setting, what is wrong and what would be right.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Between(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One leaf of the tree. ``section`` and ``attribute`` are the names in the tree, ``name`` is the one in the file."""
+    """One leaf of the tree: ``section`` and ``attribute`` are its names there, ``name`` is the one in the file."""
 
     section: str
     attribute: str

@@ -75,8 +75,12 @@ class RangeSet:
         """How many members lie in [start, end)."""
         return (end - start) - sum(high - low for low, high in self.missing(start, end)) if start < end else 0
 
-    def drop_below(self, number: int) -> None:
-        self.remove(min(self._starts[0], number) if self._starts else number, number)
+    def first_in(self, start: int, end: int) -> int | None:
+        """The lowest member in [start, end)."""
+        at = bisect_right(self._ends, start)
+        if at == len(self._starts) or self._starts[at] >= end:
+            return None
+        return max(self._starts[at], start)
 
 
 def runs_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -160,11 +160,10 @@ class WalConsumer:
         return taking.records()
 
     def release(self, positions: Iterable[int]) -> None:
-        given = sorted(positions)
-        self._cursor.release(given)
-        self._ahead.clear()
-        self._bookmark = Bookmark(0, 0, 0)
-        self._wake.set()
+        if self._cursor.release(sorted(positions)):
+            self._ahead.clear()
+            self._bookmark = Bookmark(0, 0, 0)
+            self._wake.set()
 
     def settle_delivered(self, positions: Sequence[int]) -> None:
         self._settle(positions, "delivered")
@@ -223,7 +222,7 @@ class WalConsumer:
 
     # -- the books
 
-    async def ledger(self) -> Ledger:
+    def ledger(self) -> Ledger:
         counters = self._cursor.counters
         replayed = self._log.end_sequence(self.lanes[Lane.REPLAY]) - self._cursor.start.replay
         pending = self._pending()

@@ -178,14 +178,17 @@ class Cursor:
             self._place = Place(offset, place.tenant, place.backfill, place.replay)
             self._raise_floor()
 
-    def release(self, positions: Sequence[int]) -> None:
-        """Give positions back and read again from the lowest of them."""
+    def release(self, positions: Sequence[int]) -> bool:
+        """Give back what of these is handed out still, and read again from the lowest of it. Whether there was any."""
         lowest: int | None = None
         for low, high in runs_of(positions):
-            self._taken.remove(low, high)
-            lowest = low if lowest is None else min(lowest, low)
+            first = self._taken.first_in(low, high)
+            if first is not None:
+                self._taken.remove(low, high)
+                lowest = first if lowest is None else min(lowest, first)
         if lowest is not None and lowest < self.position_of(self._place):
             self._place = self._place_of(lowest)
+        return lowest is not None
 
     # -- settling
 

@@ -103,7 +103,7 @@ class WalQueue:
         self._journal: Journal | None = None
         self._generation = opened.restored.generation
         self._checkpoint_lock = asyncio.Lock()
-        self._change = asyncio.Event()
+        self._admission_lock = asyncio.Lock()
 
     # -- EventQueue
 
@@ -122,22 +122,22 @@ class WalQueue:
         await asyncio.shield(waiter)
 
     async def add_consumer(self, consumer_id: str, tenant_id: str) -> Consumer:
-        known = self._consumers.get(consumer_id)
-        if known is not None:
-            return known
-        tenant = self._end_of_tenant(tenant_id)
-        start = Place(
-            self._active.end_offset,
-            tenant,
-            self._addressed(Lane.BACKFILL, consumer_id),
-            self._addressed(Lane.REPLAY, consumer_id),
-        )
-        state = CursorState(consumer_id, tenant_id, start, start, [], Counters())
-        letters = await self._dead_letters_of(consumer_id)
-        consumer = self._admit(WalConsumer(self, state, letters))
-        self.mark_changed(consumer)
-        await self.checkpoint()
-        return consumer
+        async with self._admission_lock:
+            known = self._consumers.get(consumer_id)
+            if known is not None:
+                return known
+            letters = await self._dead_letters_of(consumer_id)
+            start = Place(
+                self._active.end_offset,
+                self._end_of_tenant(tenant_id),
+                self._addressed(Lane.BACKFILL, consumer_id),
+                self._addressed(Lane.REPLAY, consumer_id),
+            )
+            state = CursorState(consumer_id, tenant_id, start, start, [], Counters())
+            consumer = self._admit(WalConsumer(self, state, letters))
+            self.mark_changed(consumer)
+            await self.checkpoint()
+            return consumer
 
     def consumer(self, consumer_id: str) -> Consumer | None:
         return self._consumers.get(consumer_id)

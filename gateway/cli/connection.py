@@ -1,0 +1,51 @@
+"""Which gateway the client commands talk to, and with which key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.cli.failure import CommandError
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+_LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """``url`` has no path; ``socket`` is the path of a unix socket or empty. ``key`` is empty when there is none."""
+
+    url: str
+    socket: str
+    key: str
+
+    def __repr__(self) -> str:  # key is a secret
+        return f"Connection({self.socket or self.url})"
+
+
+def connection(environment: Mapping[str, str]) -> Connection:
+    """From GATEWAY_URL and GATEWAY_API_KEY.
+
+    Without a key, the operator's key that ``serve`` left in the data directory is read, but only for a gateway on this
+    machine: it must not travel to another one unasked.
+    """
+    text = environment.get("GATEWAY_URL") or DEFAULT_URL
+    key = environment.get("GATEWAY_API_KEY", "").strip()
+    if text.startswith("unix:"):
+        return Connection("http://localhost", text.removeprefix("unix:"), key or _kept_key(environment))
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CommandError(f"GATEWAY_URL must be http://HOST:PORT, https://HOST or unix:PATH, not {text!r}")
+    if not key and parts.hostname in _LOCAL_HOSTS:
+        key = _kept_key(environment)
+    return Connection(text.rstrip("/"), "", key)
+
+
+def _kept_key(environment: Mapping[str, str]) -> str:
+    path = Path(environment.get("GATEWAY_DATA_DIR") or "./data") / "bootstrap-key"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

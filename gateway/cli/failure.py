@@ -1,0 +1,34 @@
+"""How a command ends that did not work: one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+Result = TypeVar("Result")
+
+
+class CommandError(Exception):
+    """The message is one line for people: what did not work, and what to do next."""
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's coroutine. ``CommandError`` becomes its line on standard error and exit code 1."""
+    try:
+        return asyncio.run(work)
+    except CommandError as error:
+        fail(str(error))
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    print("gateway: " + one_line(message), file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and control characters: what a server says must not steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()

@@ -1,0 +1,57 @@
+"""Which batches a provider has received and not yet confirmed. Plain; ``now`` is handed in (monotonic seconds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+_OUTSTANDING_MAX = 1_000
+
+
+class _Awaited(msgspec.Struct, frozen=True):
+    positions: list[int]
+    since_s: float
+
+
+class AckBook:
+    """Ids count per channel: the same id on another channel is another batch."""
+
+    def __init__(self) -> None:
+        self._awaited: dict[tuple[str, int], _Awaited] = {}
+
+    def full(self) -> bool:
+        return len(self._awaited) >= _OUTSTANDING_MAX
+
+    def add(self, channel: str, ack_id: int, positions: list[int], now_s: float) -> None:
+        self._awaited[channel, ack_id] = _Awaited(positions, now_s)
+
+    def waiting(self) -> list[tuple[str, list[int]]]:
+        """The ids to ask for, channel by channel."""
+        channels: dict[str, list[int]] = {}
+        for channel, ack_id in self._awaited:
+            channels.setdefault(channel, []).append(ack_id)
+        return list(channels.items())
+
+    def confirm(self, channel: str, ack_ids: Iterable[int]) -> list[list[int]]:
+        """Take out what is confirmed: the positions of each batch."""
+        found = (self._awaited.pop((channel, ack_id), None) for ack_id in ack_ids)
+        return [awaited.positions for awaited in found if awaited is not None]
+
+    def overdue(self, before_s: float) -> list[int]:
+        """Take out what has been waiting since before then: the positions, ascending."""
+        late = [key for key, awaited in self._awaited.items() if awaited.since_s <= before_s]
+        return sorted(position for key in late for position in self._awaited.pop(key).positions)
+
+    def take_all(self) -> list[int]:
+        return self.overdue(float("inf"))
+
+    def positions(self) -> list[int]:
+        return sorted(position for awaited in self._awaited.values() for position in awaited.positions)
+
+    def events(self) -> int:
+        return sum(len(awaited.positions) for awaited in self._awaited.values())
+
+    def among(self, positions: Iterable[int]) -> set[int]:
+        """Those of the positions that wait for an acknowledgement."""
+        return set(self.positions()).intersection(positions)

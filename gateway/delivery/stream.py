@@ -1,0 +1,142 @@
+"""One destination as the supervisor runs it: the consumer and the state that outlive its workers, and the worker of the moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.delivery.state import DeliveryState
+from gateway.delivery.worker import Worker
+from gateway.destinations.store import Destination
+from gateway.queue import Consumer, GapReason
+from gateway.telemetry import Event
+
+RESTART_S = 1.0
+RESTART_MAX_S = 60.0
+_SKIP_INTERVAL_S = 1.0
+
+
+class Stream:
+    """``make_worker`` builds a worker for the present configuration; it may raise when that cannot be used."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        consumer: Consumer,
+        state: DeliveryState,
+        make_worker: Callable[[Destination, Consumer, DeliveryState], Worker],
+        on_flushed: Callable[[str], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self.destination = destination
+        self.consumer = consumer
+        self.state = state
+        self.removed = asyncio.Event()
+        self._make_worker = make_worker
+        self._on_flushed = on_flushed
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._worker: Worker | None = None
+
+    def change(self, destination: Destination) -> None:
+        """Apply a new configuration to everything that is not in flight, at once."""
+        if destination.resumed_at_s > self.destination.resumed_at_s:
+            self.state.resume()
+        self.destination = destination
+        self._changed.set()
+        if self._worker is not None:
+            self._worker.stop()
+
+    def stop(self) -> None:
+        """Start no further attempt. ``run`` returns once what is in flight has ended."""
+        self._stopping = True
+        self.change(self.destination)
+
+    async def run(self) -> None:
+        """Until stopped or removed. A bug in a worker ends at this guard: it is recorded once and the worker starts anew."""
+        failures = 0
+        async with asyncio.TaskGroup() as draining:
+            while not self._stopping and not self.removed.is_set():
+                self._changed.clear()
+                try:
+                    await self._run_once(draining)
+                    failures = 0
+                except Exception as error:  # noqa: BLE001 - the guard around one destination: no fault of it may reach the others
+                    failures += 1
+                    delay_s = min(RESTART_S * 2.0 ** min(failures, 10), RESTART_MAX_S)
+                    structlog.get_logger().error(
+                        Event.DESTINATION_CRASHED, destination=self.destination.id, restart_s=delay_s, exc_info=error
+                    )
+                    await self._clock.sleep(delay_s)
+
+    async def skip_now(self) -> None:
+        """Book what came for a destination that takes nothing, up to now."""
+        reason = self._skip_reason()
+        if reason is not None:
+            await self.consumer.drop_pending(reason)
+
+    async def _run_once(self, draining: asyncio.TaskGroup) -> None:
+        if self.destination.deleting:
+            await self.consumer.end_intake()
+        if self._skip_reason() is not None:
+            await self._skip_until_changed()
+            return
+        worker = self._make_worker(self.destination, self.consumer, self.state)
+        self._worker = worker
+        running = draining.create_task(_collect(worker))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({running, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._worker = None
+            changed.cancel()
+            if not self._changed.is_set():
+                running.cancel()
+        if running.done():
+            error = running.result()
+            if error is not None:
+                raise error
+            await self._finish_deletion()
+        elif self._stopping:
+            await asyncio.wait({running})
+
+    async def _skip_until_changed(self) -> None:
+        """Nothing is kept for a disabled or failed destination: what comes goes into a gap."""
+        while not self._changed.is_set():
+            await self.skip_now()
+            await self._finish_deletion()
+            if self.removed.is_set():
+                return
+            waiting = asyncio.ensure_future(self.consumer.wait())
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait({waiting, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                changed.cancel()
+            if not self._changed.is_set():
+                await self._clock.sleep(_SKIP_INTERVAL_S)
+
+    def _skip_reason(self) -> GapReason | None:
+        if not self.destination.enabled:
+            return GapReason.DISABLED
+        return GapReason.RETRIES_EXHAUSTED if self.state.failed_at_s is not None else None
+
+    async def _finish_deletion(self) -> None:
+        if self.destination.deleting and not self.consumer.backlog().pending_events:
+            await self._on_flushed(self.destination.id)
+            self.removed.set()
+
+
+async def _collect(worker: Worker) -> Exception | None:
+    """Run a worker to its end; its fault is a value, so that it cannot cancel the tasks beside it."""
+    try:
+        await worker.run()
+    except Exception as error:  # noqa: BLE001 - handed to the guard in Stream.run
+        return error
+    return None

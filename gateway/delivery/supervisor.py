@@ -1,0 +1,249 @@
+"""Desired destinations → running streams. The only owner of what runs.
+
+``reconcile`` compares what is wanted with what runs and acts on the difference, so a change that was missed costs delay and never
+correctness. Every stream runs in a task of its own behind its own guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as system_random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.config import Delivery, RetryPolicy
+from gateway.delivery.attempt import Sender, Transport
+from gateway.delivery.health import Attempt, Health, TestResult
+from gateway.delivery.probe import probe
+from gateway.delivery.state import DeliveryState
+from gateway.delivery.stream import Stream
+from gateway.delivery.worker import Worker
+from gateway.destinations.filter import compile_filter
+from gateway.destinations.store import Destination
+from gateway.providers.codec import Provider, Settings
+from gateway.queue import Consumer, EventQueue, GapReason
+from gateway.telemetry import Event, Metrics
+
+_RECONCILE_INTERVAL_S = 30.0
+
+
+class Catalog(Protocol):
+    """The destinations that are wanted."""
+
+    def destinations(self) -> Mapping[str, Destination]: ...
+
+    async def wait_for_change(self, version: int) -> int: ...
+
+
+class ClosableTransport(Transport, Protocol):
+    async def close(self) -> None: ...
+
+
+class Supervisor:
+    """``settings_of`` opens a destination's credentials; ``make_transport`` gives each destination connections of its own."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        queue: EventQueue,
+        providers: Mapping[str, Provider],
+        settings_of: Callable[[Destination], Settings],
+        make_transport: Callable[[], ClosableTransport],
+        remove_destination: Callable[[str], Awaitable[None]],
+        instance: str,
+        retry: RetryPolicy,
+        delivery: Delivery,
+        clock: Clock,
+        metrics: Metrics,
+        random: Callable[[], float] = system_random.random,
+    ) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._providers = providers
+        self._settings_of = settings_of
+        self._make_transport = make_transport
+        self._remove_destination = remove_destination
+        self._instance = instance
+        self._retry, self._delivery = retry, delivery
+        self._clock, self._metrics, self._random = clock, metrics, random
+        self._streams: dict[str, Stream] = {}
+        self._transports: dict[str, ClosableTransport] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Keep what runs equal to what is wanted, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            version = -1
+            while True:
+                await self.reconcile(group)
+                try:
+                    async with asyncio.timeout(_RECONCILE_INTERVAL_S):
+                        version = await self._catalog.wait_for_change(version)
+                except TimeoutError:
+                    continue
+
+    async def reconcile(self, group: asyncio.TaskGroup) -> None:
+        wanted = self._catalog.destinations()
+        for destination_id in [known for known in self._streams if known not in wanted]:
+            await self._forget(destination_id)
+        for destination in wanted.values():
+            stream = self._streams.get(destination.id)
+            if stream is None:
+                await self._start(group, destination)
+            elif stream.destination.revision != destination.revision:
+                stream.change(destination)
+        for stray in [known for known in self._queue.consumer_ids() if known not in wanted]:
+            consumer = self._queue.consumer(stray)
+            if consumer is not None:
+                await self._remove_consumer(stray, consumer)
+
+    async def stop(self, grace_s: float) -> None:
+        """Start no further attempt; wait for those in flight, then give up on them (they come again)."""
+        self._stopping = True
+        for stream in self._streams.values():
+            stream.stop()
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        for stream in self._streams.values():
+            stream.state.save()
+
+    async def close(self) -> None:
+        for transport in self._transports.values():
+            await transport.close()
+        self._transports.clear()
+
+    # -- Streams
+
+    def health(self, destination_id: str) -> Health | None:
+        stream = self._streams.get(destination_id)
+        return stream.state.health(stream.consumer.ledger()) if stream is not None else None
+
+    def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
+        stream = self._streams.get(destination_id)
+        return list(reversed(stream.state.attempts))[:limit] if stream is not None else []
+
+    async def catch_up(self, destination_id: str) -> None:
+        stream = self._streams.get(destination_id)
+        if stream is not None:
+            await stream.skip_now()
+
+    async def flushed(self, destination_id: str, timeout_s: float) -> bool:
+        stream = self._streams.get(destination_id)
+        if stream is None:
+            return destination_id not in self._catalog.destinations()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await stream.removed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def drop(self, destination_id: str) -> int:
+        """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events."""
+        stream = self._streams.get(destination_id)
+        if stream is None:
+            return 0
+        task = self._tasks[destination_id]
+        task.cancel()
+        await asyncio.wait({task})
+        dropped = await stream.consumer.drop_pending(GapReason.FORCED_DELETE)
+        structlog.get_logger().warning(
+            Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
+        )
+        await self._flushed(destination_id)
+        stream.removed.set()
+        return dropped
+
+    async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
+        transport = self._make_transport()
+        try:
+            sender = self._sender("test", provider, settings, transport)
+            return await probe(sender, provider.build(settings), tenant_id, self._clock)
+        finally:
+            await transport.close()
+
+    # -- inside
+
+    async def _start(self, group: asyncio.TaskGroup, destination: Destination) -> None:
+        consumer = await self._queue.add_consumer(destination.id, destination.tenant_id)
+        state = DeliveryState(consumer, self._clock, attempts_kept=self._delivery.attempts_kept)
+        if state.failed_at_s is not None and destination.resumed_at_s > state.failed_at_s:
+            state.resume()
+        stream = Stream(
+            destination,
+            consumer=consumer,
+            state=state,
+            make_worker=self._worker,
+            on_flushed=self._flushed,
+            clock=self._clock,
+        )
+        self._streams[destination.id] = stream
+        self._transports[destination.id] = self._make_transport()
+        self._tasks[destination.id] = group.create_task(stream.run())
+        structlog.get_logger().info(
+            Event.DESTINATION_STARTED,
+            destination=destination.id,
+            provider=destination.provider,
+            tenant=destination.tenant_id,
+        )
+
+    async def _forget(self, destination_id: str) -> None:
+        """A destination that is gone from the store: end its stream and free what it held."""
+        stream = self._streams.pop(destination_id)
+        task = self._tasks.pop(destination_id)
+        task.cancel()
+        await asyncio.wait({task})
+        await self._transports.pop(destination_id).close()
+        await self._remove_consumer(destination_id, stream.consumer)
+        self._metrics.forget_destination(destination_id)
+        stream.removed.set()
+        structlog.get_logger().info(Event.DESTINATION_STOPPED, destination=destination_id)
+
+    async def _remove_consumer(self, destination_id: str, consumer: Consumer) -> None:
+        """Whatever still waits goes with its destination, and not without a word."""
+        pending = consumer.backlog().pending_events
+        if pending:
+            structlog.get_logger().warning(
+                Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=pending
+            )
+        await self._queue.remove_consumer(destination_id)
+
+    async def _flushed(self, destination_id: str) -> None:
+        """Nothing waits any more: the consumer goes first, so that a crash in between finds the deletion to finish."""
+        await self._remove_destination(destination_id)
+        structlog.get_logger().info(Event.DESTINATION_DELETED, destination=destination_id)
+
+    def _worker(self, destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
+        provider = self._providers[destination.provider]
+        settings = self._settings_of(destination)
+        transport = self._transports[destination.id]
+        return Worker(
+            destination,
+            codec=provider.build(settings),
+            matcher=compile_filter(destination.filter),
+            consumer=consumer,
+            sender=self._sender(destination.id, provider, settings, transport),
+            state=state,
+            retry=self._retry,
+            delivery=self._delivery,
+            clock=self._clock,
+            random=self._random,
+            metrics=self._metrics,
+        )
+
+    def _sender(self, label: str, provider: Provider, settings: Settings, transport: Transport) -> Sender:
+        return Sender(
+            provider.build(settings),
+            transport,
+            destination_id=label,
+            instance=self._instance,
+            clock=self._clock,
+            metrics=self._metrics,
+            timeout_s=self._delivery.request_timeout_s,
+        )

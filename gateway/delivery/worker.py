@@ -1,0 +1,472 @@
+"""One destination's loop: take, encode, attempt, settle.
+
+A batch grows while requests are in flight and is sent at once when none is: real time at low load, full batches at high load. What fails
+is released, not kept: it is read again when the breaker lets the next probe through. Every position that was taken ends
+settled or released, also when the worker is cancelled or dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.config import Delivery, RetryPolicy
+from gateway.delivery import acks, backoff
+from gateway.delivery.attempt import Sender, Sent
+from gateway.delivery.bisect import Bisection, Part
+from gateway.delivery.breaker import Breaker
+from gateway.delivery.limiter import Limiter
+from gateway.delivery.state import DeliveryState
+from gateway.delivery.waiting import first_of
+from gateway.destinations.store import Destination
+from gateway.providers.codec import (
+    Acknowledging,
+    AwaitAck,
+    Batch,
+    Codec,
+    Delivered,
+    Misconfigured,
+    Partial,
+    Prepare,
+    Refusal,
+    Request,
+    Retry,
+    Split,
+)
+from gateway.queue import Consumer, GapReason, Records, Refused
+from gateway.telemetry import Event, Metrics
+
+_RECENT_RESULTS = 16
+_TRIES_KEPT = 1024
+
+Matcher = Callable[[Sequence[bytes]], list[bool]]
+
+
+class Result(enum.Enum):
+    """What became of a request: everything in it is settled or under way, or what is not comes again."""
+
+    TAKEN = enum.auto()
+    FAILED = enum.auto()
+
+
+class Worker:
+    """Runs until cancelled, until ``stop``, until the window of an outage ends, or, when draining, until nothing waits."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        codec: Codec,
+        matcher: Matcher | None,
+        consumer: Consumer,
+        sender: Sender,
+        state: DeliveryState,
+        retry: RetryPolicy,
+        delivery: Delivery,
+        clock: Clock,
+        random: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._id = destination.id
+        self._draining = destination.deleting
+        self._codec, self._matcher, self._consumer, self._sender = codec, matcher, consumer, sender
+        self._state, self._retry, self._delivery = state, retry, delivery
+        self._clock, self._random, self._metrics = clock, random, metrics
+        self._limiter = Limiter(1 if destination.ordered else delivery.in_flight_max)
+        self._breaker = Breaker()
+        self._nudge = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._in_flight = 0
+        self._held: dict[int, list[int]] = {}
+        self._parked: Part | None = None
+        self._tries: dict[int, int] = {}
+        self._recent: deque[tuple[int, bool]] = deque(maxlen=_RECENT_RESULTS)
+        self._acks: acks.AckBook | None = None
+        if hasattr(codec, "encode_ack_poll") and getattr(codec, "ack_poll_s", 0) > 0:
+            self._acks = acks.AckBook()
+
+    def stop(self) -> None:
+        """Start no further attempt; ``run`` returns once those in flight have ended."""
+        self._stop.set()
+        self._nudge.set()
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                poller = group.create_task(self._poll_acks()) if self._acks is not None else None
+                await self._pump(group)
+                await self._until_idle()
+                if poller is not None:
+                    poller.cancel()
+        finally:
+            for positions in self._held.values():
+                self._consumer.release(positions)
+            self._held.clear()
+            if self._parked is not None:
+                self._consumer.release(self._parked.positions)
+            if self._acks is not None:
+                self._consumer.release(self._acks.positions())
+
+    # -- the loop
+
+    async def _pump(self, group: asyncio.TaskGroup) -> None:
+        while not self._stop.is_set():
+            if self._window_is_over():
+                await self._give_up()
+                return
+            if not await self._something_to_take():
+                return
+            if not await self._slot():
+                continue
+            records = await self._consumer.take(
+                events_max=self._codec.limits.events_max, bytes_max=self._codec.limits.bytes_max
+            )
+            if records is None:
+                self._unpark()
+                await self._pause(self._delivery.linger_s)
+                continue
+            if self._stop.is_set():
+                self._consumer.release(records.positions)
+                return
+            number = id(records)
+            self._held[number] = records.positions
+            self._in_flight += 1
+            group.create_task(self._deliver(number, records))
+
+    async def _something_to_take(self) -> bool:
+        """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
+        if self._parked is not None:
+            return True  # other events are to be tried before it, if there are any
+        while self._consumer.backlog().pending_events <= self._outstanding():
+            if self._draining and not self._consumer.backlog().pending_events:
+                return False
+            if self._draining:
+                await self._pause(None)
+            else:
+                await first_of(self._consumer.wait(), self._stop.wait())
+            if self._stop.is_set():
+                return False
+        return True
+
+    async def _slot(self) -> bool:
+        """Wait until another request may go out. False to look at everything again."""
+        wait_s = self._breaker.wait_s(self._clock.monotonic_s(), self._in_flight)
+        self._show_breaker()
+        if wait_s is None or self._in_flight >= self._limiter.limit or self._acks_are_full():
+            await self._pause(None)
+            return False
+        if wait_s > 0:
+            await self._pause(min(wait_s, max(0.0, self._retry.window_s - self._state.outage_s())))
+            return False
+        if self._in_flight and not self._batch_is_full():
+            await self._pause(self._delivery.linger_s)
+            return self._in_flight < self._limiter.limit and self._breaker.wait_s(self._clock.monotonic_s(), 1) == 0.0
+        return True
+
+    async def _pause(self, seconds: float | None) -> None:
+        """Until something changes, at most so long."""
+        self._nudge.clear()
+        if seconds is None:
+            await self._nudge.wait()
+        else:
+            await first_of(self._nudge.wait(), self._clock.sleep(seconds))
+
+    async def _until_idle(self) -> None:
+        while self._in_flight:
+            await self._pause(None)
+
+    def _batch_is_full(self) -> bool:
+        backlog = self._consumer.backlog()
+        waiting = backlog.pending_events - self._outstanding()
+        share = waiting / backlog.pending_events if backlog.pending_events else 0.0
+        limits = self._codec.limits
+        return waiting >= limits.events_max or backlog.pending_bytes * share >= limits.bytes_max
+
+    def _outstanding(self) -> int:
+        waiting_for_acks = self._acks.events() if self._acks is not None else 0
+        return sum(map(len, self._held.values())) + waiting_for_acks
+
+    def _acks_are_full(self) -> bool:
+        return self._acks is not None and self._acks.full()
+
+    # -- one batch
+
+    async def _deliver(self, number: int, records: Records) -> None:
+        try:
+            part = self._filter(Part(records.positions, records.lines))
+            if len(part):
+                await self._send_whole(part)
+        finally:
+            self._consumer.release(self._unsettled(self._held.pop(number)))
+            self._in_flight -= 1
+            self._nudge.set()
+
+    def _unsettled(self, positions: list[int]) -> list[int]:
+        """What of a batch is neither parked nor waiting for an acknowledgement. Settled ones do not mind a release."""
+        kept = set(self._parked.positions) if self._parked is not None else set()
+        if self._acks is not None:
+            kept |= self._acks.among(positions)
+        return [position for position in positions if position not in kept] if kept else positions
+
+    def _filter(self, part: Part) -> Part:
+        if self._matcher is None:
+            return part
+        matches = self._matcher(part.lines)
+        if all(matches):
+            return part
+        self._consumer.settle_filtered([p for p, match in zip(part.positions, matches, strict=True) if not match])
+        return part.pick([index for index, match in enumerate(matches) if match])
+
+    async def _send_whole(self, part: Part) -> None:
+        result = await self._send(part)
+        if isinstance(result, Split):
+            await self._take_apart(part, result)
+
+    async def _take_apart(self, part: Part, split: Split) -> None:
+        first = part.positions[0]
+        tries = self._tries[first] = self._tries.get(first, 0) + 1
+        if tries < split.tries:
+            self._failed(split.code, split.reason)
+        elif len(part) > 1:
+            await self._bisect(part, split)
+        elif split.alone == "degrade":
+            self._failed(split.code, split.reason, misconfigured=True)
+        elif split.alone == "suspect" and not self._others_are_taken(first):
+            self._park_or_give_up(part)
+            self._failed(split.code, split.reason)
+        else:
+            await self._refuse(part, [Refusal(0, split.code, split.reason)])
+            self._succeeded()
+
+    async def _bisect(self, part: Part, split: Split) -> None:
+        """Send halves of halves until every refused event stands alone."""
+        bisection = Bisection(part, "degrade" if split.alone != "refuse" else "refuse")
+        while (half := bisection.next_part()) is not None:
+            result = await self._send(half)
+            if isinstance(result, Split):
+                bisection.refused(half, result.code, result.reason)
+            elif result is Result.TAKEN:
+                bisection.taken()
+            else:
+                return  # what is not settled is released and comes again
+            if self._stop.is_set():
+                return
+            if bisection.hopeless():
+                break
+        if bisection.are_poison():
+            for suspect in bisection.suspects:
+                await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
+        else:
+            self._failed(split.code, split.reason, misconfigured=True)
+
+    async def _send(self, part: Part) -> Result | Split:
+        """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller."""
+        context = self._sender.context()
+        encoded = self._codec.encode(Batch(part.lines), context)
+        if encoded.refused:
+            await self._refuse(part, encoded.refused)
+        for request in encoded.requests:
+            sent, attempt = await self._sender.send(request, context)
+            self._state.record(attempt)
+            result = await self._apply(part, request, sent)
+            if isinstance(result, Split) and len(request.positions) < len(part):
+                await self._take_apart(part.pick(sorted(request.positions)), result)
+            elif result is not Result.TAKEN:
+                return result
+        return Result.TAKEN
+
+    async def _apply(self, part: Part, request: Request, sent: Sent) -> Result | Split:
+        positions = _select(part.positions, request.positions)
+        match sent.outcome:
+            case Delivered(slow_down=slow_down):
+                self._consumer.settle_delivered(positions)
+                self._recent.append((positions[0], True))
+                self._adapt(sent, slow_down=slow_down)
+                self._succeeded()
+            case AwaitAck(ack_id=ack_id):
+                assert self._acks is not None
+                self._acks.add(self._sender.channel, ack_id, positions, self._clock.monotonic_s())
+                self._adapt(sent, slow_down=False)
+                self._succeeded()
+            case Partial() as partial:
+                return await self._apply_partial(part, partial, sent)
+            case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
+                return self._failed(
+                    code, reason, events=len(positions), since_s=sent.started_at_s, wish_s=after_s, throttled=throttled
+                )
+            case Misconfigured(reason=reason, code=code):
+                return self._failed(code, reason, events=len(positions), since_s=sent.started_at_s, misconfigured=True)
+            case Split() as split:
+                self._recent.append((positions[0], False))
+                return split
+            case Prepare(reason=reason):
+                return self._failed("prepare", reason, events=len(positions), since_s=sent.started_at_s)
+            case _:
+                assert_never(sent.outcome)
+        return Result.TAKEN
+
+    async def _apply_partial(self, part: Part, partial: Partial, sent: Sent) -> Result:
+        if partial.delivered:
+            self._consumer.settle_delivered(_select(part.positions, partial.delivered))
+        if partial.refused:
+            await self._refuse(part, partial.refused)
+        if not partial.retry:
+            self._adapt(sent, slow_down=partial.throttled)
+            self._succeeded()
+            return Result.TAKEN
+        if partial.delivered or partial.refused:
+            self._state.progressed()
+        return self._failed(
+            partial.code,
+            partial.reason,
+            events=len(partial.retry),
+            since_s=sent.started_at_s,
+            throttled=partial.throttled,
+            misconfigured=partial.misconfigured,
+        )
+
+    async def _refuse(self, part: Part, refusals: Sequence[Refusal]) -> None:
+        refused = [
+            Refused(part.positions[item.position], part.lines[item.position], item.code, item.reason)
+            for item in refusals
+        ]
+        await self._consumer.settle_refused(refused)
+        self._state.refused(refused[-1].code, refused[-1].reason)
+        for item in refused:
+            structlog.get_logger().warning(
+                Event.DELIVERY_EVENT_REFUSED, destination=self._id, number=item.position + 1, code=item.code
+            )
+
+    # -- suspects: events that a webhook refuses, though it may be the webhook that is broken
+
+    def _others_are_taken(self, position: int) -> bool:
+        """Whether the last answer to any other event was a good one."""
+        return next((taken for other, taken in reversed(self._recent) if other != position), False)
+
+    def _park_or_give_up(self, part: Part) -> None:
+        """Hold one suspect back so that another event is tried next; two in a row mean that it is not the event."""
+        if self._parked is None:
+            self._parked = part
+        else:
+            self._unpark()
+
+    def _unpark(self) -> None:
+        if self._parked is not None:
+            parked, self._parked = self._parked, None
+            self._consumer.release(parked.positions)
+
+    # -- what follows from a result
+
+    def _adapt(self, sent: Sent, *, slow_down: bool) -> None:
+        if slow_down:
+            self._limiter.throttled()
+        else:
+            self._limiter.succeeded(sent.duration_s, in_flight=self._in_flight)
+        self._metrics.in_flight_limit.labels(self._id).set(self._limiter.limit)
+
+    def _succeeded(self) -> None:
+        self._breaker.close()
+        if self._state.succeeded():
+            structlog.get_logger().info(Event.DESTINATION_RECOVERED, destination=self._id)
+        self._unpark()
+        if len(self._tries) > _TRIES_KEPT:
+            self._tries.clear()
+
+    def _failed(
+        self,
+        code: str,
+        reason: str,
+        *,
+        events: int = 0,
+        since_s: float | None = None,
+        wish_s: float | None = None,
+        throttled: bool = False,
+        misconfigured: bool = False,
+    ) -> Result:
+        """Open the breaker. Requests that were under way together since before it opened count as one failure."""
+        now_s = self._clock.monotonic_s()
+        self._metrics.retried_events.labels(self._id).inc(events)
+        if throttled:
+            self._limiter.throttled()
+        if self._state.failed(code, reason):
+            structlog.get_logger().warning(Event.DESTINATION_DEGRADED, destination=self._id, code=code, reason=reason)
+        if since_s is None or self._breaker.counts(since_s):
+            delay_s = backoff.delay_s(
+                self._retry, self._breaker.count(), wish_s=wish_s, misconfigured=misconfigured, random=self._random
+            )
+            self._breaker.open(now_s, now_s + delay_s)
+            self._state.next_attempt_at_s = self._clock.time_s() + delay_s
+        self._show_breaker()
+        return Result.FAILED
+
+    def _show_breaker(self) -> None:
+        self._state.breaker = self._breaker.state(self._clock.monotonic_s())
+
+    def _window_is_over(self) -> bool:
+        return self._state.retrying_since_s is not None and self._state.outage_s() >= self._retry.window_s
+
+    async def _give_up(self) -> None:
+        """The outage outlasted its window: what waits is dropped into a gap, and the destination is failed."""
+        await self._until_idle()
+        if not self._window_is_over():
+            return  # one that was in flight arrived after all
+        self._unpark()
+        if self._acks is not None:
+            self._consumer.release(self._acks.take_all())
+        error = self._state.last_error
+        self._state.give_up()
+        detail = f"last error: {error.code}: {error.message}" if error is not None else ""
+        dropped = await self._consumer.drop_pending(GapReason.RETRIES_EXHAUSTED, detail)
+        structlog.get_logger().error(
+            Event.DESTINATION_FAILED,
+            destination=self._id,
+            dropped=dropped,
+            remedy="mend the destination, then update it with enabled: true to start it again",
+        )
+
+    # -- acknowledgements
+
+    async def _poll_acks(self) -> None:
+        """Ask what has been acknowledged; what is not in time is sent again on a new channel."""
+        assert self._acks is not None
+        codec = _acknowledging(self._codec)
+        while True:
+            await self._clock.sleep(codec.ack_poll_s)
+            for channel, ack_ids in self._acks.waiting():
+                await self._poll_channel(codec, self._acks, channel, ack_ids)
+            overdue = self._acks.overdue(self._clock.monotonic_s() - codec.ack_timeout_s)
+            if overdue:
+                self._sender.renew_channel()
+                self._consumer.release(overdue)
+                self._failed("ack_timeout", f"no acknowledgement within {codec.ack_timeout_s:.0f} s")
+            self._nudge.set()
+
+    async def _poll_channel(self, codec: Acknowledging, book: acks.AckBook, channel: str, ack_ids: list[int]) -> None:
+        context = self._sender.context(channel)
+        answer = await self._sender.exchange(codec.encode_ack_poll(ack_ids, context))
+        if isinstance(answer, Exception):
+            return  # asked again at the next poll
+        report = codec.classify_ack_poll(answer)
+        if isinstance(report, Retry | Misconfigured):
+            return
+        confirmed = ack_ids if report.disabled else [ack_id for ack_id in ack_ids if ack_id in report.confirmed]
+        for positions in book.confirm(channel, confirmed):
+            self._consumer.settle_delivered(positions)
+
+
+def _select(positions: Sequence[int], indexes: Sequence[int]) -> list[int]:
+    """The consumer's positions of a request's events, ascending."""
+    if len(indexes) == len(positions):
+        return list(positions)
+    return sorted(positions[index] for index in indexes)
+
+
+def _acknowledging(codec: Codec) -> Acknowledging:
+    assert hasattr(codec, "encode_ack_poll")
+    return codec  # type: ignore[return-value]  # told apart by what it can do, as a Protocol is
