@@ -1,4 +1,6 @@
-"""One request on its way: send it, classify the answer, measure and log it. The only place where delivery touches the wire."""
+"""One request on its way: send it, classify the answer, measure and log it. The only place where delivery touches the
+wire.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,7 @@ class Sender:
         return Sent(self._codec.classify(request, answer, context), answer, started_at_s, duration_s)
 
     async def _prepare_and_send(self, prepare: Prepare, request: Request, context: Context) -> Sent:
-        preparing = cast(Preparing, self._codec)  # only such a codec answers Prepare
+        preparing = cast("Preparing", self._codec)  # only such a codec answers Prepare
         started_at_s = self._clock.monotonic_s()
         answer = await self.exchange(prepare.request)
         if isinstance(answer, TransportError):
@@ -152,7 +154,9 @@ class Sender:
 
 
 def outcome_of(error: TransportError) -> Outcome:
-    """What a failed exchange means: a forbidden address or a broken certificate waits for an operator, the rest is tried again."""
+    """What a failed exchange means: a forbidden address or a broken certificate waits for an operator, the rest is
+    tried again.
+    """
     match error:
         case EgressBlocked():
             return Misconfigured(str(error), code="egress_blocked")
@@ -167,17 +171,18 @@ def outcome_of(error: TransportError) -> Outcome:
 def describe(outcome: Outcome) -> tuple[str, str]:
     """The name of what was decided, and the words that explain it."""
     match outcome:
-        case Delivered(warning=warning):
-            return "delivered", warning
+        case Delivered():
+            return "delivered", outcome.warning
         case AwaitAck():
             return "awaiting_ack", ""
-        case Partial(refused=refused, reason=reason):
-            return "partial", reason or (refused[0].reason if refused else "")
-        case Retry(reason=reason, throttled=throttled):
-            return "throttled" if throttled else "retry", reason
-        case Split(reason=reason):
-            return "split", reason
-        case Misconfigured(reason=reason):
-            return "misconfigured", reason
-        case Prepare(reason=reason):
-            return "prepare", reason
+        case Partial():
+            return "partial", outcome.reason or (outcome.refused[0].reason if outcome.refused else "")
+        case _:
+            return _DECISIONS[type(outcome)] if not _is_throttle(outcome) else "throttled", outcome.reason
+
+
+def _is_throttle(outcome: Outcome) -> bool:
+    return isinstance(outcome, Retry) and outcome.throttled
+
+
+_DECISIONS: dict[type, str] = {Retry: "retry", Split: "split", Misconfigured: "misconfigured", Prepare: "prepare"}

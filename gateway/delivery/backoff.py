@@ -16,7 +16,9 @@ def full_jitter_s(failures: int, *, base_s: float, max_s: float, random: Callabl
 
 
 def slow_probe_s(failures: int, *, base_s: float, max_s: float, random: Callable[[], float]) -> float:
-    """For what only an operator can mend: at least half of the full delay, so that nobody is locked out by our asking."""
+    """For what only an operator can mend: at least half of the full delay, so that nobody is locked out by our
+    asking.
+    """
     ceiling_s = min(max_s, base_s * 2.0 ** min(max(failures - 1, 0), _DOUBLINGS_MAX))
     return ceiling_s / 2 + random() * ceiling_s / 2
 

@@ -1,7 +1,8 @@
-"""Finding the poison in a refused batch. Plain: it says which part to send next and, at the end, what to make of the rest.
+"""Finding the poison in a refused batch. Plain: it says which part to send next and, at the end, what to make of the
+rest.
 
-Parts are halved breadth-first. An event that is refused when it is alone is poison if any other part of the batch was taken;
-otherwise the request as a whole may be what is wrong, and ``alone`` of the split decides.
+Parts are halved breadth-first. An event that is refused when it is alone is poison if any other part of the batch was
+taken; otherwise the request as a whole may be what is wrong, and ``alone`` of the split decides.
 """
 
 from __future__ import annotations

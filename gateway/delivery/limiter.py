@@ -1,4 +1,6 @@
-"""How many requests to have in flight at once: additive increase, multiplicative decrease, by round trip and throttling."""
+"""How many requests to have in flight at once: additive increase, multiplicative decrease, by round trip and
+throttling.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The outage clock and what else of a destination's health outlives the process. Plain values; the consumer's memo keeps them.
+"""The outage clock and what else of a destination's health outlives the process. Plain values; the consumer's memo
+keeps them.
 
-The 24 hours of an outage are counted in time that really passed: by the monotonic clock while the process runs, by the wall clock
-only over the time that it did not. A clock that jumps by a day neither ends an outage nor prolongs it.
+The 24 hours of an outage are counted in time that really passed: by the monotonic clock while the process runs, by
+the wall clock only over the time that it did not. A clock that jumps by a day neither ends an outage nor prolongs it.
 """
 
 from __future__ import annotations

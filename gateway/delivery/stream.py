@@ -1,4 +1,6 @@
-"""One destination as the supervisor runs it: the consumer and the state that outlive its workers, and the worker of the moment."""
+"""One destination as the supervisor runs it: the consumer and the state that outlive its workers, and the worker of
+the moment.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Stream:
         self.change(self.destination)
 
     async def run(self) -> None:
-        """Until stopped or removed. A bug in a worker ends at this guard: it is recorded once and the worker starts anew."""
+        """Until stopped or removed. A bug in a worker ends at this guard: it is recorded once and the worker starts
+        anew.
+        """
         failures = 0
         async with asyncio.TaskGroup() as draining:
             while not self._stopping and not self.removed.is_set():

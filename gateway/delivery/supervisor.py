@@ -1,7 +1,7 @@
 """Desired destinations → running streams. The only owner of what runs.
 
-``reconcile`` compares what is wanted with what runs and acts on the difference, so a change that was missed costs delay and never
-correctness. Every stream runs in a task of its own behind its own guard.
+``reconcile`` compares what is wanted with what runs and acts on the difference, so a change that was missed costs
+delay and never correctness. Every stream runs in a task of its own behind its own guard.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class ClosableTransport(Transport, Protocol):
 
 
 class Supervisor:
-    """``settings_of`` opens a destination's credentials; ``make_transport`` gives each destination connections of its own."""
+    """``settings_of`` opens a destination's credentials; ``make_transport`` gives each destination connections of its
+    own.
+    """
 
     def __init__(
         self,

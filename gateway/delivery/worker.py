@@ -1,8 +1,8 @@
 """One destination's loop: take, encode, attempt, settle.
 
-A batch grows while requests are in flight and is sent at once when none is: real time at low load, full batches at high load. What fails
-is released, not kept: it is read again when the breaker lets the next probe through. Every position that was taken ends
-settled or released, also when the worker is cancelled or dies.
+A batch grows while requests are in flight and is sent at once when none is: real time at low load, full batches at
+high load. What fails is released, not kept: it is read again when the breaker lets the next probe through. Every
+position that was taken ends settled or released, also when the worker is cancelled or dies.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Result(enum.Enum):
 
 
 class Worker:
-    """Runs until cancelled, until ``stop``, until the window of an outage ends, or, when draining, until nothing waits."""
+    """Runs until cancelled, until ``stop``, until the window of an outage ends, or, when draining, until nothing
+    waits.
+    """
 
     def __init__(
         self,

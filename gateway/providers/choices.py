@@ -11,7 +11,7 @@ def option_error(name: str, message: str) -> RequestRejected:
 
 
 def credential(settings: Settings, name: str, *, header: bool = True) -> str:
-    """The credential in clear, trimmed. With ``header`` it must fit into an HTTP header. The value is in no error text."""
+    """The credential in clear, trimmed. With ``header`` it must fit into an HTTP header. No error text shows it."""
     secret = settings.credentials.get(name)
     value = secret.reveal().strip() if secret is not None else ""
     if not value:

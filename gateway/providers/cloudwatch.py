@@ -1,7 +1,7 @@
 """Amazon CloudWatch Logs: ``PutLogEvents`` to one stream, which is created when it is missing.
 
-Two permissions are enough, ``logs:CreateLogStream`` and ``logs:PutLogEvents``; the log group must exist. Rules of a call, all of
-which fail it as a whole: events ascend by time, span less than 24 hours, count their UTF-8 bytes and 26 each.
+Two permissions are enough, ``logs:CreateLogStream`` and ``logs:PutLogEvents``; the log group must exist. A call fails
+as a whole unless its events ascend by time, span at most 24 hours and stay within a size that counts 26 bytes for each.
 Events that are too old or too new are dropped by AWS under HTTP 200, so they are seen to before.
 """
 
@@ -51,13 +51,17 @@ MARGIN_MS = 60_000  # between our judgement of an event's age and AWS's
 AGE_MS_MAX = 14 * 86_400_000 - MARGIN_MS
 AHEAD_MS_MAX = 2 * 3_600_000 - MARGIN_MS
 
-_LIMITS = Limits(events_max=2_000, bytes_max=990_000)  # far below 10,000: a batch is encoded in one go on the event loop
+_LIMITS = Limits(
+    events_max=2_000, bytes_max=990_000
+)  # far below 10,000: a batch is encoded in one go on the event loop
 
 _REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+)+-\d+")
 _REGIONAL_HOST = re.compile(r"(?:.+\.)?logs(?:-fips)?\.([a-z]{2,5}(?:-[a-z]+)+-\d+)\.")
 _CONSOLE_HOST = re.compile(r"(?:.+\.)?console\.(?:aws\.amazon\.com|amazonaws\.cn|aws\.eu)")
 
-ACCESS_KEY_ID = Field("access_key_id", "Access key ID", "credential", required=True, secret=True, help="Of the IAM user.")
+ACCESS_KEY_ID = Field(
+    "access_key_id", "Access key ID", "credential", required=True, secret=True, help="Of the IAM user."
+)
 SECRET_ACCESS_KEY = Field(
     "secret_access_key", "Secret access key", "credential", required=True, secret=True, help="Of the IAM user."
 )
@@ -282,9 +286,10 @@ CLOUDWATCH = Provider(
     name="cloudwatch",
     label="AWS CloudWatch",
     fields=(ACCESS_KEY_ID, SECRET_ACCESS_KEY, REGION, LOG_GROUP, LOG_STREAM, TOO_OLD),
-    endpoint_help="CloudWatch Logs endpoint of your region, https://logs.<region>.amazonaws.com. The region alone is enough.",
-    credentials_help="In AWS, create an IAM user with the logs:CreateLogStream and logs:PutLogEvents permissions, and create "
-    "the log group. Note the user's access key ID and secret access key.",
+    endpoint_help="CloudWatch Logs endpoint of your region, https://logs.<region>.amazonaws.com. "
+    "The region alone is enough.",
+    credentials_help="In AWS, create an IAM user with the logs:CreateLogStream and logs:PutLogEvents permissions, "
+    "and create the log group. Note the user's access key ID and secret access key.",
     example_endpoint="https://logs.us-east-1.amazonaws.com",
     normalise_endpoint=_normalise_endpoint,
     build=_build,

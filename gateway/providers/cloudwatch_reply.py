@@ -1,4 +1,4 @@
-"""What CloudWatch Logs says. Almost every error is HTTP 400, throttling and missing rights included: the name decides."""
+"""What CloudWatch Logs says. Nearly every error, throttling and missing rights too, is HTTP 400: the name decides."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def classify_success(positions: Sequence[int], reply: Reply) -> Outcome:
     """Indexes count the events as they were sent; ends are exclusive, the start is inclusive."""
     body = read_json(reply.body, _SuccessBody) if reply.body.strip() else _SuccessBody()
     if body is None:
-        return Retry("CloudWatch's answer cannot be read; check that the endpoint is CloudWatch Logs", code="unreadable")
+        return Retry(
+            "CloudWatch's answer cannot be read; check that the endpoint is CloudWatch Logs", code="unreadable"
+        )
     if body.rejected is None:
         return Delivered()
     count, rejected = len(positions), body.rejected
@@ -122,14 +124,15 @@ def classify_error(failure: Failure, reply: Reply, context: Context | None) -> O
     now_s = context.now_s if context is not None else http_date_s(reply.headers.get("date", "")) or 0.0
     if _is_about_the_clock(failure):
         return _clock_verdict(failure, reply, context)
-    if failure.name in _THROTTLED or reply.status == 429:
-        return Retry(_said(failure), code=failure.code, after_s=_after_s(reply, now_s), throttled=True)
-    if failure.name in _RETRIED or "x-amz-retry-after" in reply.headers:
-        return Retry(_said(failure), code=failure.code, after_s=_after_s(reply, now_s))
+    throttled = failure.name in _THROTTLED or reply.status == 429
+    if throttled or failure.name in _RETRIED or "x-amz-retry-after" in reply.headers:
+        return Retry(_said(failure), code=failure.code, after_s=_after_s(reply, now_s), throttled=throttled)
     if failure.name in _CREDENTIALS:
         return Misconfigured(f"AWS does not accept the access key or its signature: {failure.text}", code=failure.code)
     if failure.name == "AccessDeniedException":
-        reason = f"the IAM user lacks a permission (logs:PutLogEvents and logs:CreateLogStream are needed): {failure.text}"
+        reason = (
+            f"the IAM user lacks a permission (logs:PutLogEvents and logs:CreateLogStream are needed): {failure.text}"
+        )
         return Misconfigured(reason, code=failure.code)
     if failure.name == "InvalidParameterException":
         return _parameter_verdict(failure)
@@ -157,7 +160,9 @@ def _clock_verdict(failure: Failure, reply: Reply, context: Context | None) -> O
         offset_s = server_now_s - context.now_s
         if abs(offset_s - context.clock_offset_s) >= CLOCK_TOLERANCE_S:
             return Retry(_said(failure), code="clock", after_s=0.0, clock_offset_s=offset_s)
-    return Misconfigured(f"AWS does not accept the time of the gateway's clock; set it right: {failure.text}", code="clock")
+    return Misconfigured(
+        f"AWS does not accept the time of the gateway's clock; set it right: {failure.text}", code="clock"
+    )
 
 
 def _after_s(reply: Reply, now_s: float) -> float | None:

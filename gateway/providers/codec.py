@@ -10,7 +10,7 @@ Events are spliced into the provider's envelope as the bytes that came in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -172,6 +172,7 @@ class Codec(Protocol):
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome: ...
 
 
+@runtime_checkable
 class Preparing(Protocol):
     """A codec whose requests may need another one first."""
 
@@ -186,6 +187,7 @@ class AckReport(msgspec.Struct, frozen=True):
     disabled: bool = False
 
 
+@runtime_checkable
 class Acknowledging(Protocol):
     """A codec whose provider confirms later. A true is reported once: record it before anything else."""
 
@@ -262,8 +264,8 @@ class Provider(msgspec.Struct, frozen=True):
     endpoint_help: str
     credentials_help: str
     example_endpoint: str
-    normalise_endpoint: "NormaliseEndpoint"
-    build: "BuildCodec"
+    normalise_endpoint: NormaliseEndpoint
+    build: BuildCodec
 
 
 class NormaliseEndpoint(Protocol):

@@ -154,8 +154,9 @@ class DatadogCodec:
         names = DATE_MEMBERS if late else frozenset({"@timestamp"})
         if self._service:
             names |= {"service"}
-        line = rename_members(line, names, "event_")
-        return self._head(event, frozenset(key for _, _, key in top_level_keys(line)), late=late), line
+        keys = top_level_keys(line)
+        own = frozenset(key.name for key in keys) - names
+        return self._head(event, own, late=late), rename_members(line, keys, names, "event_")
 
     def _head(self, event: _Members, own: frozenset[str], *, late: bool) -> bytes:
         """``{"ddsource":…,`` without the members that the event has itself: a key must not stand there twice."""

@@ -1,6 +1,7 @@
 """The address of a destination as a user types it, taken apart and made safe to use.
 
-Whether ``http://`` or a private address is allowed is not decided here: the destination service and the egress guard do.
+Whether ``http://`` or a private address is allowed is not decided here, but by the destination service and the egress
+guard.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def endpoint_error(message: str) -> RequestRejected:
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Trim, default to ``https``, drop the fragment. Raises RequestRejected for anything that is not a plain web address."""
+    """Trim, default to ``https``, drop the fragment. Raises RequestRejected for what is not a plain web address."""
     text = text.strip()
     _check_characters(text)
     parts = _split(text if _SCHEME.match(text) else f"https://{text}")

@@ -8,7 +8,7 @@ GZIP_BYTES_MIN = 1024
 
 
 def cut(sizes: Sequence[int], *, bytes_max: int, events_max: int) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges ``(start, stop)`` that keep both limits. What is too large for any range gets one of its own."""
+    """Consecutive ranges ``(start, stop)`` that keep both limits. What is too large for any range gets its own."""
     if sum(sizes) <= bytes_max and len(sizes) <= events_max:
         if sizes:
             yield 0, len(sizes)

@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-# A string with the colon that makes it a key, or a bracket: all that is needed to follow the nesting of valid JSON.
-_TOKEN = re.compile(rb'("(?:[^"\\]|\\.)*+")(\s*+:)?|[{\[]|[}\]]', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# A key and its value, where that is no object or array. What is matched is known to be valid JSON.
+_MEMBER = re.compile(rb"[\s,]*+(" + _STRING + rb")\s*+:\s*+(?:" + _STRING + rb'|[^",{}\[\]]++)?', re.DOTALL)
+_UP_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:' + _STRING + rb'[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
 
 
-def top_level_keys(line: bytes) -> Iterator[tuple[int, int, str]]:
-    """Where each key of the outermost object begins and ends (quotes included), and what it says once unescaped."""
-    depth = 0
-    for token in _TOKEN.finditer(line):
-        if token[1] is None:
-            depth += 1 if token[0] in b"{[" else -1
-        elif depth == 1 and token[2] is not None:
-            yield token.start(1), token.end(1), _unescape(token[1])
+class Key(msgspec.Struct, frozen=True, gc=False):
+    """Where a key begins and ends, quotes included, and what it says once unescaped."""
+
+    start: int
+    end: int
+    name: str
 
 
-def rename_members(line: bytes, names: Collection[str], prefix: str) -> bytes:
-    """Put ``prefix`` before each of these top-level keys, and underscores before that where the new key exists already.
+def top_level_keys(line: bytes) -> list[Key]:
+    """The keys of the outermost object, in order, repeated ones too."""
+    keys: list[Key] = []
+    at = 1
+    while (member := _MEMBER.match(line, at)) is not None:
+        keys.append(Key(member.start(1), member.end(1), _unescape(member[1])))
+        at = member.end()
+        if line[at] in b"{[":
+            at = _end_of_container(line, at)
+    return keys
+
+
+def rename_members(line: bytes, keys: Sequence[Key], names: Collection[str], prefix: str) -> bytes:
+    """Put ``prefix`` before each of the line's keys that is in ``names``, and underscores where such a key exists.
 
     Values, order, white space, nested members and all other keys stay as they are.
     """
-    keys = list(top_level_keys(line))
-    taken = {key for _, _, key in keys}
+    taken = {key.name for key in keys}
     pieces: list[bytes] = []
     end_of_last = 0
-    for start, end, key in keys:
-        if key in names:
-            pieces += line[end_of_last:start], msgspec.json.encode(_free_name(prefix + key, taken))
-            end_of_last = end
+    for key in keys:
+        if key.name in names:
+            pieces += line[end_of_last : key.start], msgspec.json.encode(_free_name(prefix + key.name, taken))
+            end_of_last = key.end
     pieces.append(line[end_of_last:])
     return b"".join(pieces)
+
+
+def _end_of_container(line: bytes, at: int) -> int:
+    depth = 0
+    for run in _UP_TO_BRACKET.finditer(line, at):
+        depth += 1 if line[run.end() - 1] in b"{[" else -1
+        if depth == 0:
+            return run.end()
+    return len(line)
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -46,6 +66,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _unescape(token: bytes) -> str:
+    if b"\\" not in token:
+        return token[1:-1].decode("utf-8", "replace")
     try:
         return msgspec.json.decode(token, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):

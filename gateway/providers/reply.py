@@ -1,7 +1,7 @@
 """What every provider's answers have in common: the status line, Retry-After, and words that may be shown.
 
-The status rules are those that hold where a provider's own table is silent: 2xx delivered, 408, 425, 429 and 5xx tried again, 501,
-3xx and other 4xx left to an operator, 413 halved.
+The status rules are those that hold where a provider's own table is silent: 2xx delivered, 408, 425, 429 and 5xx tried
+again, 501, 3xx and other 4xx left to an operator, 413 halved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def http_code(status: int) -> str:
 
 
 def by_status(reply: Reply, now_s: float, *, words: str = "", hint: str = "") -> Outcome:
-    """The verdict of the status alone. ``hint`` says what to check where an operator is needed; ``words`` are the provider's."""
+    """The verdict of the status alone. ``hint`` tells an operator what to check; ``words`` are the provider's."""
     status, code = reply.status, http_code(reply.status)
     if 200 <= status < 300:
         return Delivered()
@@ -60,7 +60,7 @@ def _sentence(what: str, status: int, words: str, hint: str = "") -> str:
 
 
 def retry_after_s(reply: Reply, now_s: float) -> float | None:
-    """Seconds that ``Retry-After`` asks for: a number, or a date measured by the server's own clock where it is given."""
+    """Seconds that ``Retry-After`` asks for: a number, or a date, measured by the server's own clock if it is given."""
     value = reply.headers.get("retry-after", "").strip()
     if not value:
         return None

@@ -43,7 +43,11 @@ EVENTS_MAX = 1_000
 _LIMITS = Limits(events_max=EVENTS_MAX, bytes_max=880_000)  # leaves room for 1,000 envelopes
 
 INDEX = Field(
-    "index", "Index", "option", help="Index to write to. Empty: the default index of the token.", pattern=r"^[a-z0-9_][a-z0-9_-]*$"
+    "index",
+    "Index",
+    "option",
+    help="Index to write to. Empty: the default index of the token.",
+    pattern=r"^[a-z0-9_][a-z0-9_-]*$",
 )
 SOURCE = Field("source", "Source", "option", default="truthlocks:audit", help="Splunk's source of every event.")
 SOURCETYPE = Field("sourcetype", "Source type", "option", default="_json", help="Splunk's source type of every event.")
@@ -193,7 +197,10 @@ class SplunkCodec:
 
     def _accepted(self, said: _HecReply | None) -> Outcome:
         if said is None:
-            return Retry("Splunk answered 200 without a HEC reply; check that the endpoint is a HEC endpoint", code="hec_unreadable")
+            return Retry(
+                "Splunk answered 200 without a HEC reply; check that the endpoint is a HEC endpoint",
+                code="hec_unreadable",
+            )
         if said.code != _ACCEPTED and said.code not in _NEAR_CAPACITY:
             return Retry(f"Splunk answered 200 with code {said.code}: {self._words(said)}", code=f"hec_{said.code}")
         if self._waits_for_ack and said.ack_id is not None:
@@ -268,7 +275,9 @@ class AcknowledgingSplunkCodec(SplunkCodec):
         outcome = by_status(reply, 0.0, hint=self._hint)
         if isinstance(outcome, Retry | Misconfigured):
             return outcome
-        return Retry(f"Splunk refuses to tell about acknowledgements (HTTP {reply.status})", code=f"http_{reply.status}")
+        return Retry(
+            f"Splunk refuses to tell about acknowledgements (HTTP {reply.status})", code=f"http_{reply.status}"
+        )
 
 
 def collector_url(endpoint: Endpoint) -> str:
@@ -320,8 +329,8 @@ SPLUNK = Provider(
     fields=(TOKEN, INDEX, SOURCE, SOURCETYPE, HOST, ACK, ACK_POLL, ACK_TIMEOUT),
     endpoint_help="HTTP Event Collector address, with or without /services/collector. Splunk Cloud: "
     "https://http-inputs-<stack>.splunkcloud.com:443.",
-    credentials_help="In Splunk, go to Settings > Data Inputs > HTTP Event Collector, create a new token with the main index, "
-    "and copy the HEC endpoint URL and the token.",
+    credentials_help="In Splunk, go to Settings > Data Inputs > HTTP Event Collector, create a new token with the main "
+    "index, and copy the HEC endpoint URL and the token.",
     example_endpoint="https://hec.splunk.example.com:8088/services/collector",
     normalise_endpoint=_normalise_endpoint,
     build=_build,

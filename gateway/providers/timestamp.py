@@ -1,4 +1,4 @@
-"""RFC 3339 text to epoch time, per event almost for free: what a date and time to the second means is worked out once."""
+"""RFC 3339 text to epoch time, per event almost for free: what a time to the second means is worked out once."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ What a user of this package may rely on, whichever engine runs below:
 - ``EventQueue.append`` returns only once its events are on stable storage; one sync is shared by all that wait.
 - A consumer sees an event only after that, in the order of the log, and sees it again until it is *settled*:
   delivered, dead-lettered, dropped into a gap, or filtered. There is no other way for an event to leave.
-- Settlements take effect in memory at once and on disk within one checkpoint tick, with the counters that they change in
-  the same atomic record. After a crash the newest tick of settlements may be gone: those events are handed out
+- Settlements take effect in memory at once and on disk within one checkpoint tick, with the counters that they change
+  in the same atomic record. After a crash the newest tick of settlements may be gone: those events are handed out
   again (duplicates), and the counters fall back with them, so that the books always balance.
 - Consumers do not share anything but the log: no consumer waits for another.
 
@@ -70,7 +70,9 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Records(msgspec.Struct, frozen=True):
-    """What ``Consumer.take`` handed out, in order. ``positions`` (the consumer's own dense numbering) and ``lines`` run in parallel."""
+    """What ``Consumer.take`` handed out, in order. ``positions`` (the consumer's own dense numbering) and ``lines``
+    run in parallel.
+    """
 
     positions: list[int]
     lines: list[bytes]

@@ -18,7 +18,8 @@ from gateway.config import Bytes, Queue
 from gateway.queue import Entry, GapReason, Records, Refused, Subject, SubjectKind
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.files import DiskFiles
-from gateway.queue.wal.log import WalQueue, open_queue
+from gateway.queue.wal.log import WalQueue
+from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 
 T = TypeVar("T")

@@ -10,15 +10,16 @@ What is on disk::
     cursors/<generation>.journal   checkpoints of all consumers, appended; the newest two generations are kept
     dead-letters/<consumer>.log    events that a provider refused for good
 
-An event's *offset* is its number in the log; its *sequence* is its number within its subject. Both never go back. A frame names
-both, so that a reader knows what it skipped and, when a frame is lost to damage, how many of its own events were in it.
+An event's *offset* is its number in the log; its *sequence* is its number within its subject. Both never go back. A
+frame names both, so that a reader knows what it skipped and, when a frame is lost to damage, how many of its own
+events were in it.
 
 *Commit* (one thread, one batch at a time): write the frames, fdatasync, read one byte back, then make them visible and
 answer all who wait. The byte is read because a file system that shuts down may let a sync succeed and lose the data.
 
-*Assumptions about the disk*: bytes outside a written range stay as they are; nothing is durable before its fsync, no name
-before its directory's; unsynced writes may survive in any part and order. A sync that failed is never repeated on the same
-file: the file is given up for writing and the batch goes into a new one.
+*Assumptions about the disk*: bytes outside a written range stay as they are; nothing is durable before its fsync, no
+name before its directory's; unsynced writes may survive in any part and order. A sync that failed is never repeated
+on the same file: the file is given up for writing and the batch goes into a new one.
 
 *What a crash leaves*:
 

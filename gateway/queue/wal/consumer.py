@@ -316,7 +316,9 @@ class WalConsumer:
         return events < WINDOW_EVENTS_MAX and spans < WINDOW_SPANS_MAX
 
     def _next_frame(self) -> tuple[Lane, Frame | None] | None:
-        """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is none."""
+        """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is
+        none.
+        """
         place, end = self._cursor.place, self.intake_end()
         while self._ahead and self._sequence_end(self._ahead[0]) <= place.sequence(self._ahead[0].subject.kind):
             self._ahead.popleft()

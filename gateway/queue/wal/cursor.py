@@ -1,8 +1,8 @@
 """Where one consumer stands, and the only code that moves it. Plain: no I/O, no clock, no waiting.
 
-A consumer's events come from up to three *lanes*: the stream of its tenant (or of all), its backfills and its replays. Across the
-lanes they are numbered densely in the order of the log: that number is the event's *position*. Positions make the
-bookkeeping independent of foreign events between one's own.
+A consumer's events come from up to three *lanes*: the stream of its tenant (or of all), its backfills and its
+replays. Across the lanes they are numbered densely in the order of the log: that number is the event's *position*.
+Positions make the bookkeeping independent of foreign events between one's own.
 
 - ``floor``: everything below is settled. It is what a checkpoint stores, with the counters of the same moment.
 - ``settled``: positions above the floor that are settled too (out of order).
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.queue import Counters, Gap, Subject, SubjectKind
+from gateway.queue import Counters, Gap, SubjectKind
 from gateway.queue.ranges import RangeSet, runs_of
 from gateway.queue.wal.writer import Frame
 
@@ -142,7 +142,8 @@ class Cursor:
     def offer(self, lane: Lane, frame: Frame, sequence: int) -> list[Slice]:
         """The parts of a frame, whose first event has ``sequence`` in the lane, that are to be handed out next.
 
-        Nothing moves; ``take`` does that with what the caller decided to hand out. Frames must come in order of the log.
+        Nothing moves; ``take`` does that with what the caller decided to hand out. Frames must come in order of the
+        log.
         """
         place = self._place
         skipped = max(0, place.sequence(lane) - sequence)

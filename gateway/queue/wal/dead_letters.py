@@ -1,8 +1,9 @@
-"""The events that one destination's provider refused for good, in a file of their own. Blocks: one thread at a time calls it.
+"""The events that one destination's provider refused for good, in a file of their own. Blocks: one thread at a time
+calls it.
 
-A dead letter's number is the event's position in its consumer plus one, so an event that is refused again after a crash is found
-stored and is not stored twice. Adding is durable before it returns; forgetting some rewrites the file under another name
-first. In memory there are 16 bytes for each.
+A dead letter's number is the event's position in its consumer plus one, so an event that is refused again after a
+crash is found stored and is not stored twice. Adding is durable before it returns; forgetting some rewrites the file
+under another name first. In memory there are 16 bytes for each.
 """
 
 from __future__ import annotations

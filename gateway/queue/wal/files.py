@@ -1,7 +1,7 @@
 """The only module that touches the queue's directory. Everything above speaks ``Files`` and ``File``.
 
-Names are relative to the data directory, with ``/`` between folder and file. Methods block: call them in a thread. Faults are
-``OSError`` as the system raised them.
+Names are relative to the data directory, with ``/`` between folder and file. Methods block: call them in a thread.
+Faults are ``OSError`` as the system raised them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Files(Protocol):
         """Names in a folder, made with its parents when it is not there."""
 
     def create(self, name: str, size: int) -> File:
-        """A new file of ``size`` zero bytes, written out so that later writes need no new blocks. Contents are durable."""
+        """A new file of ``size`` zero bytes, written out so that later writes need no new blocks. Contents are
+        durable.
+        """
 
     def open(self, name: str, *, writable: bool = False) -> File: ...
 
@@ -148,7 +150,7 @@ class DiskFiles:
         if not path.is_dir():
             path.mkdir(parents=True, mode=0o700)
             self._sync_folder(path.parent)
-        return sorted(os.listdir(path))
+        return sorted(entry.name for entry in path.iterdir())
 
     def create(self, name: str, size: int) -> File:
         path = self._root / name

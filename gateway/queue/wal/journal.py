@@ -1,8 +1,9 @@
 """Checkpoints: the durable state of all consumers, in one append-only file. Blocks: one thread calls it.
 
-A *tick* is one frame with the states of all consumers that changed, so it takes effect whole or not at all, and one fdatasync
-whatever their number. The file is filled with zeros ahead of use, so that a full disk never keeps a consumer from moving on and
-freeing space. When it is full a new generation begins with the states of all; the one before is kept.
+A *tick* is one frame with the states of all consumers that changed, so it takes effect whole or not at all, and one
+fdatasync whatever their number. The file is filled with zeros ahead of use, so that a full disk never keeps a
+consumer from moving on and freeing space. When it is full a new generation begins with the states of all; the one
+before is kept.
 
 Losing the newest ticks moves consumers back: duplicates, never a loss.
 """

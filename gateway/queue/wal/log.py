@@ -1,14 +1,14 @@
 """``EventQueue`` on the write-ahead log: the event loop's side. Owns what is visible; the threads own the files.
 
-Appends wait in a list while a commit is being written; the next commit takes them all. One commit is in flight at a time, in one
-thread. Reads of consumers that are behind run in a small pool, checkpoints and retention in a thread of their own.
+Appends wait in a list while a commit is being written; the next commit takes them all. One commit is in flight at a
+time, in one thread. Reads of consumers that are behind run in a small pool, checkpoints and retention in a thread of
+their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,18 +19,18 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import Queue
-from gateway.errors import LogCorrupt, QueueFull, QueueUnavailable
+from gateway.errors import QueueFull, QueueUnavailable
 from gateway.queue import ALL_TENANTS, Consumer, Counters, Entry, GapReason, QueueStatus, Subject
 from gateway.queue.wal import reader, retention
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays
 from gateway.queue.wal.files import Files
-from gateway.queue.wal.journal import Journal, LogEnd, Restored, restore
+from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
-from gateway.queue.wal.recovery import Recovered, recover
+from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.tail import MemoryTail
-from gateway.queue.wal.writer import Committed, Frame, Numbers, Segment, Writer
+from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
 from gateway.telemetry import Event, Metrics
 
 COMMIT_BYTES_MAX = 8 << 20
@@ -38,15 +38,9 @@ RETRY_AFTER_S = 5.0
 HEAL_INTERVAL_S = 1.0
 RETENTION_INTERVAL_S = 1.0
 
-FORMAT = 1
 _EVERYTHING = Subject(Lane.TENANT, ALL_TENANTS)
 
 T = TypeVar("T")
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    log_id: str
-    format: int
 
 
 class _Append(msgspec.Struct, frozen=True):
@@ -67,7 +61,9 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class WalQueue:
-    """Make one with ``open_queue``. ``run`` must be running for checkpoints and retention; ``close`` ends everything."""
+    """Make one with ``opening.open_queue``. ``run`` must be running for checkpoints and retention; ``close`` ends
+    everything.
+    """
 
     def __init__(
         self, opened: Opened, settings: Queue, *, clock: Clock, metrics: Metrics, spares: ThreadPoolExecutor
@@ -355,9 +351,7 @@ class WalQueue:
         return consumer
 
     async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
-        return await self.in_thread(
-            lambda: DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id)
-        )
+        return await self.in_thread(lambda: DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id))
 
     def _end_of_tenant(self, tenant_id: str) -> int:
         if tenant_id == ALL_TENANTS:
@@ -464,88 +458,6 @@ class WalQueue:
             self._journal.close()
         self._writer.close()
         self._files.unlock()
-
-
-async def open_queue(files: Files, settings: Queue, *, clock: Clock, metrics: Metrics) -> WalQueue:
-    """Open the queue of a data directory, recovering whatever the last process left.
-
-    Raises DataDirectoryInUse, LogCorrupt (the directory is of another format) or OSError.
-    """
-    spares = ThreadPoolExecutor(1, "log-spare")
-    opened = await asyncio.to_thread(open_directory, files, settings, clock, spares)
-    queue = WalQueue(opened, settings, clock=clock, metrics=metrics, spares=spares)
-    await queue.restore_consumers(opened.restored)
-    structlog.get_logger().info(
-        Event.LOG_OPENED,
-        events=queue.end().offset,
-        consumers=len(queue.consumer_ids()),
-        segments=queue.status().segments,
-    )
-    return queue
-
-
-def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPoolExecutor) -> Opened:
-    """Lock, read what is there, and make the first segment of this process. Blocks."""
-    files.lock("LOCK")
-    log_id = _log_id(files)
-    restored = restore(files, log_id)
-    recovered = recover(files, log_id=log_id, proven=restored.proven)
-    _raise_numbers(recovered.numbers, restored)
-    segment_bytes = retention.segment_bytes_of(settings.disk_budget_bytes, settings.segment_bytes)
-    writer = Writer(
-        files,
-        log_id=log_id,
-        numbers=recovered.numbers,
-        previous=recovered.previous,
-        next_segment_id=recovered.next_segment_id,
-        segment_bytes=segment_bytes,
-        compression_level=settings.compression_level,
-        now_us=lambda: int(clock.time_s() * 1e6),
-        spare_executor=spares,
-    )
-    for index, item in enumerate(recovered.segments):
-        if item.segment_id == recovered.previous[0] and item.file_bytes > item.durable_end:
-            files.truncate(item.name, item.durable_end)
-            recovered.segments[index] = msgspec.structs.replace(item, file_bytes=item.durable_end)
-    return Opened(files, log_id, writer, recovered, restored, segment_bytes)
-
-
-def _log_id(files: Files) -> bytes:
-    if not files.exists("META"):
-        meta = _Meta(secrets.token_hex(16), FORMAT)
-        files.replace("META", msgspec.json.encode(meta))
-    file = files.open("META")
-    try:
-        meta = msgspec.json.decode(file.read_at(0, file.size()), type=_Meta)
-    except msgspec.MsgspecError as error:
-        raise LogCorrupt(
-            f"the file META of the data directory cannot be read ({error}); restore it from a backup"
-        ) from error
-    finally:
-        file.close()
-    if meta.format != FORMAT:
-        raise LogCorrupt(
-            f"the data directory has format {meta.format}, this version reads {FORMAT}: use a newer gateway"
-        )
-    return bytes.fromhex(meta.log_id)
-
-
-def _raise_numbers(numbers: Numbers, restored: Restored) -> None:
-    """Numbers are never used twice: what a consumer has passed stays passed, also where its segments are gone or lost."""
-    for state in restored.states.values():
-        floor = state.floor
-        numbers.next_offset = max(numbers.next_offset, floor.offset)
-        for lane, name in (
-            (Lane.TENANT, state.tenant_id),
-            (Lane.BACKFILL, state.consumer_id),
-            (Lane.REPLAY, state.consumer_id),
-        ):
-            if lane is Lane.TENANT and name == ALL_TENANTS:
-                numbers.next_stream_sequence = max(numbers.next_stream_sequence, floor.tenant)
-            else:
-                subject = Subject(lane, name)
-                known = numbers.next_sequence.get(subject, 0)
-                numbers.next_sequence[subject] = max(known, floor.sequence(lane))
 
 
 def _event_bytes(segments: Sequence[Segment]) -> dict[Subject, tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Reading committed frames back from segments, for consumers that are behind the memory. Blocks: call it in a thread.
 
-Both checksums of every frame are checked on each read. What is damaged is reported and left out; the consumer sees from the
-numbers of the frames how many of its events were in it.
+Both checksums of every frame are checked on each read. What is damaged is reported and left out; the consumer sees
+from the numbers of the frames how many of its events were in it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Bookmark(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Frames in order of the log. Every wanted frame below ``bookmark.offset`` has been handed out, or cannot be read."""
+    """Frames in order of the log. Every wanted frame below ``bookmark.offset`` has been handed out, or cannot be
+    read.
+    """
 
     frames: list[Frame]
     bookmark: Bookmark
@@ -59,7 +61,7 @@ class Chunk(msgspec.Struct, frozen=True):
 def read(
     files: Files, segments: Sequence[Segment], wanted: Wanted, start: Bookmark, *, bytes_max: int, end_offset: int
 ) -> Chunk:
-    """Wanted frames that reach beyond ``start.offset``, about ``bytes_max`` of payload, at least one where there is one.
+    """Wanted frames beyond ``start.offset``, about ``bytes_max`` of payload, at least one where there is one.
 
     ``segments`` are all segments in order, ``end_offset`` the end of what is durable.
     """

@@ -1,8 +1,8 @@
 """Frames: how records lie in a file. Plain functions over bytes.
 
-A frame is a 72-byte header, then the subject's name, then the payload, padded with zeros to a multiple of 8. The header has a
-checksum of its own, seeded with that of its file, so that a rotten body never costs the framing and a frame of another file is
-never taken for one of this. Every byte of the header is covered.
+A frame is a 72-byte header, then the subject's name, then the payload, padded with zeros to a multiple of 8. The
+header has a checksum of its own, seeded with that of its file, so that a rotten body never costs the framing and a
+frame of another file is never taken for one of this. Every byte of the header is covered.
 
 ====  ====  ==========================================================
  at   size  field (little-endian)

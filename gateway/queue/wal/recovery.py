@@ -1,8 +1,9 @@
-"""What a start finds in the directory, and how much of it may be trusted. Reads; decides; changes nothing but leftovers.
+"""What a start finds in the directory, and how much of it may be trusted. Reads; decides; changes nothing but
+leftovers.
 
-Only the last segment is walked, since every other one's trusted end stands in its successor's header. Before the walk the last
-segment is synced and then read from the device: what an earlier process left in the page cache becomes durable, and what
-a failed sync left there as seemingly clean is not believed.
+Only the last segment is walked, since every other one's trusted end stands in its successor's header. Before the walk
+the last segment is synced and then read from the device: what an earlier process left in the page cache becomes
+durable, and what a failed sync left there as seemingly clean is not believed.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """``refuse_bytes``: from here on ingest is refused; ``evict_bytes``: from here on failing consumers give up data."""
+    """From ``evict_bytes`` on failing consumers give up data; from ``refuse_bytes`` on ingest is refused."""
 
     refuse_bytes: int
     evict_bytes: int

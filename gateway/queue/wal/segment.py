@@ -2,12 +2,10 @@
 
 The header block is 4 KiB, written once. Its checksum seeds those of all frames in the file.
 
-A walk tells a torn tail from damage by what was *proven* durable: each frame says how much of the file was synced when it was
-written, and the next segment's header says where this one's trusted bytes end. A bad frame below that line was there once and
-is damage; one above it was never acknowledged and is the end of the file.
+A walk tells a torn tail from damage by what was *proven* durable: each frame says how much of the file was synced
+when it was written, and the next segment's header says where this one's trusted bytes end. A bad frame below that
+line was there once and is damage; one above it was never acknowledged and is the end of the file.
 """
-
-from __future__ import annotations
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The thread side of the log: numbers, frames, writes and syncs. One thread calls it, one batch at a time.
 
-What it promises when ``commit`` returns: the frames are on stable storage, in a segment that a start after a crash finds. When
-it raises ``OSError`` nothing of the batch was numbered, and the file that failed is never written or synced again.
+What it promises when ``commit`` returns: the frames are on stable storage, in a segment that a start after a crash
+finds. When it raises ``OSError`` nothing of the batch was numbered, and the file that failed is never written or
+synced again.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Writer:
         return Committed(frames, self._active, self._take_sealed(), written)
 
     def heal(self) -> tuple[Segment, list[Segment]]:
-        """Find out whether the disk takes writes: a new segment, or the next one's space. Raises OSError while it does not.
+        """Find out whether the disk takes writes again. Raises OSError while it does not.
 
         Returns what is active now and what was sealed on the way.
         """

@@ -13,7 +13,8 @@ from gateway.config import Bytes, Queue, Seconds
 from gateway.errors import DataDirectoryInUse, QueueFull, QueueUnavailable
 from gateway.queue import Consumer, Entry, GapReason, Records, Refused, Subject, SubjectKind
 from gateway.queue.wal.files import DiskFiles
-from gateway.queue.wal.log import WalQueue, open_queue
+from gateway.queue.wal.log import WalQueue
+from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 
 SMALL = Queue(
@@ -197,9 +198,13 @@ async def test_without_a_failing_consumer_a_full_queue_refuses(opener: Opener) -
     """A consumer that is slow but healthy loses nothing: the producer is told to come back."""
     queue = await opener()
     slow = await queue.add_consumer("siem_slow", "a")
-    with pytest.raises(QueueFull) as refused:
+
+    async def fill() -> None:
         for n in range(0, 40_000, 100):
             await queue.append([entry("a", n, 100, padding=500)])
+
+    with pytest.raises(QueueFull) as refused:
+        await fill()
     assert refused.value.retry_after_s > 0
     assert "disk budget" in str(refused.value)
     assert slow.ledger().dropped == 0

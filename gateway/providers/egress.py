@@ -1,0 +1,198 @@
+"""Which addresses destinations may reach: every endpoint is user input, and the gateway stands inside a network.
+
+An address is judged when it has been resolved, and the judged address is the one that is connected to, so that a name
+which changes between two look-ups (DNS rebinding) gains nothing. The lists are explicit because Python's ``is_global``
+lets several non-public ranges through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from gateway.config import Egress
+from gateway.errors import EgressBlocked
+
+Address = IPv4Address | IPv6Address
+Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[str]]]
+
+BLOCKED_V4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # carrier-grade NAT; holds the metadata service of one cloud
+            "127.0.0.0/8",
+            "168.63.129.16/32",  # Azure's host channel, by its number a public address
+            "169.254.0.0/16",  # link-local; the metadata service of most clouds
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # protocol assignments; the metadata service of one cloud
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
+        ),
+    )
+)
+
+# Only these are handed out to hosts of the public internet; what lies outside (loopback, link-local, unique local,
+# multicast, NAT64, IPv4-compatible …) is blocked without being listed.
+GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+
+BLOCKED_V6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # protocol assignments; Teredo, which embeds IPv4
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which embeds IPv4
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+
+_REMEDY = "the operator can permit it with egress.allow_private or egress.allow_networks"
+
+
+def permitted(address: Address, policy: Egress) -> bool:
+    """Whether a destination may be at this address. IPv4-mapped IPv6 is judged as the IPv4 it stands for."""
+    if policy.allow_private:
+        return True
+    address = _unwrapped(address)
+    if any(address in network for network in _networks(policy.allow_networks)):
+        return True
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in BLOCKED_V4)
+    return address in GLOBAL_UNICAST_V6 and not any(address in network for network in BLOCKED_V6)
+
+
+def check_url(url: str, policy: Egress) -> None:
+    """What can be said about an endpoint before its name is resolved: when it is saved, and before each attempt.
+
+    Raises EgressBlocked for a scheme that is not allowed, and for a host that is a forbidden address in any spelling.
+    """
+    try:
+        parsed = URL(url)
+        host = parsed.raw_host or ""
+    except ValueError:
+        raise EgressBlocked("the endpoint is not a web address; use https://host/path") from None
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and policy.allow_http):
+        raise EgressBlocked(_scheme_message(parsed.scheme))
+    if parsed.user is not None or parsed.password is not None:
+        raise EgressBlocked("the endpoint holds a user name or password; use the credential fields")
+    name = host.rstrip(".").lower()
+    if not name:
+        raise EgressBlocked("the endpoint has no host name")
+    address = literal_address(name)
+    is_local_name = name == "localhost" or name.endswith(".localhost")
+    if is_local_name:
+        address = IPv4Address("127.0.0.1")
+    if address is not None and not permitted(address, policy):
+        raise EgressBlocked(f"{host} is an address that destinations may not reach; {_REMEDY}")
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a host spells out, or None for a name.
+
+    Includes the spellings that system resolvers take for IPv4: ``127.1``, ``2130706433``, ``0x7f.1``, ``0177.0.0.1``.
+    """
+    text = host.strip("[]").rstrip(".").partition("%")[0]
+    try:
+        return ip_address(text)
+    except ValueError:
+        pass
+    if not text.isascii() or ":" in text or any(character.isspace() for character in text):
+        return None
+    try:
+        return IPv4Address(socket.inet_aton(text))
+    except OSError:
+        return None
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves for aiohttp's connector, which connects to the very addresses that this returns.
+
+    Raises EgressBlocked when no address of a name is permitted, OSError when the name does not resolve within
+    ``timeout_s``. Forbidden addresses beside permitted ones are left out.
+    """
+
+    def __init__(self, policy: Egress, lookup: Lookup, *, timeout_s: float) -> None:
+        self._policy = policy
+        self._lookup = lookup
+        self._timeout_s = timeout_s
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._lookup(host, port, family)
+        except TimeoutError:
+            raise OSError(f"no answer within {self._timeout_s:g} s") from None
+        reachable = [text for text in found if permitted(ip_address(text), self._policy)]
+        if found and not reachable:
+            raise EgressBlocked(f"{host} resolves to an address that destinations may not reach; {_REMEDY}")
+        if not reachable:
+            raise OSError("the name has no address")
+        return [_result(host, text, port) for text in reachable]
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+def system_lookup(executor: Executor | None = None) -> Lookup:
+    """Ask the system's resolver in ``executor``. A pool of its own keeps a hanging name server away from other work."""
+
+    async def lookup(host: str, port: int, family: socket.AddressFamily) -> list[str]:
+        ask = functools.partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(executor, ask)
+        return list(dict.fromkeys(_address_text(sockaddr) for *_, sockaddr in found))
+
+    return lookup
+
+
+def _address_text(sockaddr: tuple[object, ...]) -> str:
+    """The numeric address, with its zone where it is link-local and would not connect without."""
+    text = str(sockaddr[0])
+    scope = sockaddr[3] if len(sockaddr) == 4 else 0
+    return f"{text}%{scope}" if scope and "%" not in text else text
+
+
+def _result(host: str, address: str, port: int) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address,
+        port=port,
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        proto=socket.IPPROTO_TCP,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
+
+
+def _unwrapped(address: Address) -> Address:
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(int(address))  # without its zone
+    return address
+
+
+def _scheme_message(scheme: str) -> str:
+    if scheme == "http":
+        return "http:// is not allowed for destinations; use https://, or the operator sets egress.allow_http"
+    return "destinations are reached over https:// only"
+
+
+@functools.lru_cache(maxsize=8)
+def _networks(texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, texts))

@@ -1,0 +1,167 @@
+"""The plain functions of delivery: backoff, breaker, limiter, outage clock, bisection, acknowledgements."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import RetryPolicy
+from gateway.delivery import backoff
+from gateway.delivery.acks import AckBook
+from gateway.delivery.bisect import Bisection, Part
+from gateway.delivery.breaker import Breaker
+from gateway.delivery.health import BreakerState, LastError
+from gateway.delivery.limiter import Limiter
+from gateway.delivery.outage import Memory, OutageClock, recall, remember
+
+POLICY = RetryPolicy()
+
+
+@given(st.integers(1, 100_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_stays_between_nothing_and_its_cap(failures: int, chance: float) -> None:
+    """However many failures, the delay neither overflows nor leaves its bounds."""
+    delay_s = backoff.full_jitter_s(failures, base_s=0.5, max_s=60, random=lambda: chance)
+    assert 0 <= delay_s <= min(60, 0.5 * 2 ** min(failures - 1, 10))
+
+
+def test_a_providers_wish_is_honoured_up_to_its_cap_and_never_shortens_our_own() -> None:
+    """The delay is the larger of Retry-After (capped at 15 min) and our backoff."""
+    calm = {"misconfigured": False, "random": lambda: 0.5}
+    assert backoff.delay_s(POLICY, 1, wish_s=7, **calm) == 7  # type: ignore[arg-type]
+    assert backoff.delay_s(POLICY, 1, wish_s=10_000, **calm) == 900  # type: ignore[arg-type]
+    assert backoff.delay_s(POLICY, 8, wish_s=1, **calm) == 30  # type: ignore[arg-type]
+
+
+def test_misconfigured_destinations_are_probed_slowly() -> None:
+    """The slow schedule waits at least half of its full delay and no longer than five minutes."""
+    delays = [backoff.delay_s(POLICY, n, wish_s=None, misconfigured=True, random=lambda: 0.0) for n in range(1, 12)]
+    assert delays[0] == POLICY.misconfigured_s / 2
+    assert max(delays) == POLICY.misconfigured_max_s / 2
+    assert delays == sorted(delays)
+
+
+def test_the_breaker_lets_one_probe_through_when_its_time_has_come() -> None:
+    """Open until the delay is over, then one request at a time until one succeeds."""
+    breaker = Breaker()
+    assert breaker.wait_s(0.0, 5) == 0.0
+    breaker.open(0.0, 10.0)
+    assert breaker.state(9.0) is BreakerState.OPEN
+    assert breaker.wait_s(4.0, 0) == 6.0
+    assert breaker.state(10.0) is BreakerState.HALF_OPEN
+    assert breaker.wait_s(10.0, 0) == 0.0
+    assert breaker.wait_s(10.0, 1) is None
+    breaker.close()
+    assert breaker.state(10.0) is BreakerState.CLOSED
+
+
+def test_requests_that_fail_together_count_once() -> None:
+    """Of eight requests under way when the first one fails, the other seven do not double the backoff again."""
+    breaker = Breaker()
+    assert breaker.counts(started_at_s=1.0)
+    breaker.count()
+    breaker.open(2.0, 3.0)
+    assert not breaker.counts(started_at_s=1.5)
+    assert breaker.counts(started_at_s=3.0)
+
+
+def test_the_limiter_grows_when_it_holds_back_and_shrinks_when_throttled() -> None:
+    """Additive increase up to the maximum, multiplicative decrease, never below one."""
+    limiter = Limiter(8)
+    for _ in range(200):
+        limiter.succeeded(0.1, in_flight=limiter.limit)
+    assert limiter.limit == 8
+    limiter.throttled()
+    assert limiter.limit == 5
+    for _ in range(50):
+        limiter.throttled()
+    assert limiter.limit == 1
+
+
+def test_the_limiter_shrinks_when_answers_come_late() -> None:
+    """A provider that slows down gets fewer requests at once."""
+    limiter = Limiter(8)
+    for _ in range(100):
+        limiter.succeeded(0.1, in_flight=limiter.limit)
+    before = limiter.limit
+    for n in range(30):
+        limiter.succeeded(0.1 * 1.5**n, in_flight=limiter.limit)
+    assert limiter.limit < before
+
+
+def test_an_outage_is_counted_in_time_that_passed_not_in_clock_jumps() -> None:
+    """The wall clock counts only over the time that the process was away."""
+    clock = OutageClock(Memory(), now_s=100.0, wall_s=1000.0)
+    assert clock.begin(now_s=100.0, wall_s=1000.0)
+    assert not clock.begin(now_s=150.0, wall_s=90_000.0)
+    assert clock.elapsed_s(160.0) == 60.0
+    saved = Memory(retrying_since_s=1000.0, elapsed_s=60.0, saved_at_s=2000.0)
+    again = OutageClock(saved, now_s=5.0, wall_s=2600.0)
+    assert again.elapsed_s(15.0) == 60.0 + 600.0 + 10.0
+    back = OutageClock(saved, now_s=5.0, wall_s=1500.0)
+    assert back.elapsed_s(5.0) == 60.0
+
+
+def test_the_memo_keeps_what_must_outlive_the_process() -> None:
+    """A memory comes back as it was stored; an unreadable one is a fresh start."""
+    memory = Memory(retrying_since_s=1.5, elapsed_s=3.0, last_error=LastError("503", "busy"), consecutive_failures=4)
+    assert recall(remember(memory)) == memory
+    assert recall(b"") == Memory()
+    assert recall(b"\xff{") == Memory()
+
+
+@given(st.integers(2, 200), st.sets(st.integers(0, 199), max_size=6))
+def test_bisection_isolates_exactly_the_poison(size: int, poison: set[int]) -> None:
+    """Whatever events are poison, they alone are left as suspects, in a number of requests that grows with the
+    logarithm.
+    """
+    poison = {n for n in poison if n < size}
+    bisection = Bisection(Part(list(range(size)), [b"{}"] * size), "refuse")
+    taken: list[int] = []
+    requests = 0
+    while (part := bisection.next_part()) is not None:
+        requests += 1
+        if poison & set(part.positions):
+            bisection.refused(part, "400", "no")
+        else:
+            bisection.taken()
+            taken += part.positions
+    assert {suspect.part.positions[0] for suspect in bisection.suspects} == poison
+    assert sorted(taken) == [n for n in range(size) if n not in poison]
+    assert requests <= 2 + 2 * max(1, len(poison)) * (size.bit_length() + 1)
+
+
+def test_when_every_part_is_refused_the_request_is_suspected_and_not_the_events() -> None:
+    """With ``degrade``, nothing is dead-lettered unless something else of the batch was taken."""
+    bisection = Bisection(Part(list(range(64)), [b"{}"] * 64), "degrade")
+    sent = 0
+    while not bisection.hopeless() and (part := bisection.next_part()) is not None:
+        sent += 1
+        bisection.refused(part, "400", "no")
+    assert sent == 16
+    assert not bisection.are_poison()
+
+
+def test_acknowledgements_are_told_apart_by_channel_and_time_out() -> None:
+    """The same id on another channel is another batch; what waits too long is given back."""
+    book = AckBook()
+    book.add("c1", 0, [1, 2], now_s=0.0)
+    book.add("c2", 0, [3], now_s=50.0)
+    assert book.waiting() == [("c1", [0]), ("c2", [0])]
+    assert book.confirm("c2", [0, 7]) == [[3]]
+    assert book.among([1, 3]) == {1}
+    assert book.overdue(before_s=-1.0) == []
+    assert book.overdue(before_s=0.0) == [1, 2]
+    assert book.events() == 0
+
+
+@pytest.mark.parametrize("alone", ["refuse", "degrade"])
+def test_a_bisection_in_which_something_was_taken_dead_letters_its_suspects(alone: str) -> None:
+    """One good half proves that the destination works, so the refused event is the fault."""
+    bisection = Bisection(Part([1, 2], [b"{}", b"{}"]), alone)  # type: ignore[arg-type]
+    first, second = bisection.next_part(), bisection.next_part()
+    assert first is not None
+    assert second is not None
+    bisection.taken()
+    bisection.refused(second, "400", "no")
+    assert bisection.are_poison()

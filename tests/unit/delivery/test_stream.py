@@ -1,0 +1,468 @@
+"""One destination from queue to provider: the stream, its worker and its state, with time moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.config import Delivery, Queue, RetryPolicy
+from gateway.delivery.attempt import Sender
+from gateway.delivery.health import BreakerState, Status
+from gateway.delivery.state import DeliveryState
+from gateway.delivery.stream import Stream
+from gateway.delivery.worker import Worker
+from gateway.destinations.store import Destination, Filter
+from gateway.errors import ConnectFailed, EgressBlocked, TransportError
+from gateway.providers.codec import (
+    AckReport,
+    AwaitAck,
+    Batch,
+    Context,
+    Delivered,
+    Encoded,
+    Limits,
+    Misconfigured,
+    Outcome,
+    Partial,
+    Refusal,
+    Reply,
+    Request,
+    Retry,
+    Split,
+)
+from gateway.queue import Consumer, Entry, GapReason, Subject, SubjectKind
+from gateway.queue.wal.files import DiskFiles
+from gateway.queue.wal.log import WalQueue
+from gateway.queue.wal.opening import open_queue
+from gateway.telemetry import Metrics
+from tests.clock import ManualClock
+
+Decide = Callable[[list[bytes]], Outcome | TransportError]
+
+
+class Provider:
+    """A codec and a transport in one: ``decide`` is the server, and remembers what it has taken."""
+
+    def __init__(self, decide: Decide, *, events_max: int = 10) -> None:
+        self.decide = decide
+        self.limits = Limits(events_max=events_max, bytes_max=1 << 20)
+        self.requests: list[list[bytes]] = []
+        self.hold: asyncio.Event | None = None
+        self.ack_poll_s = 0.0
+        self.ack_timeout_s = 300.0
+        self.confirmed: set[int] = set()
+
+    def encode(self, batch: Batch, context: Context) -> Encoded:
+        return Encoded((Request("http://siem", (), batch.payload, range(len(batch))),))
+
+    def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
+        outcome = self.decide(request.body.split(b"\n"))
+        assert not isinstance(outcome, TransportError)
+        return outcome
+
+    def encode_ack_poll(self, ack_ids: Sequence[int], context: Context) -> Request:
+        return Request("http://siem/ack", (), b"")
+
+    def classify_ack_poll(self, reply: Reply) -> AckReport:
+        return AckReport(frozenset(self.confirmed))
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        if request.url.endswith("/ack"):
+            return Reply(200, {}, b"")
+        self.requests.append(request.body.split(b"\n"))
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.failing is not None:
+            raise self.failing
+        return Reply(200, {}, b"")
+
+    failing: TransportError | None = None
+
+
+DESTINATION = Destination(
+    id="siem_1",
+    tenant_id="t",
+    provider="fake",
+    endpoint="http://siem",
+    enabled=True,
+    name="",
+    options={},
+    filter=Filter(),
+    sealed_credentials=b"",
+    credentials_set=(),
+    created_at_s=0,
+    updated_at_s=0,
+)
+
+
+class House:
+    """A queue, a consumer and a stream around one provider."""
+
+    def __init__(self, queue: WalQueue, clock: ManualClock, consumer: Consumer) -> None:
+        self.queue, self.clock, self.consumer = queue, clock, consumer
+        self.state = DeliveryState(consumer, clock, attempts_kept=100)
+        self.flushed: list[str] = []
+        self.next_id = 0
+        self.tasks: list[asyncio.Task[None]] = []
+        self.matcher: Callable[[Sequence[bytes]], list[bool]] | None = None
+
+    def start(self, provider: Provider, destination: Destination = DESTINATION) -> Stream:
+        def make_worker(destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
+            sender = Sender(
+                provider,
+                provider,
+                destination_id="siem_1",
+                instance="gw",
+                clock=self.clock,
+                metrics=Metrics(),
+                timeout_s=60,
+            )
+            return Worker(
+                destination,
+                codec=provider,
+                matcher=self.matcher,
+                consumer=consumer,
+                sender=sender,
+                state=state,
+                retry=RetryPolicy(),
+                delivery=Delivery(),
+                clock=self.clock,
+                random=lambda: 0.5,
+                metrics=Metrics(),
+            )
+
+        async def on_flushed(destination_id: str) -> None:
+            self.flushed.append(destination_id)
+
+        stream = Stream(
+            destination,
+            consumer=self.consumer,
+            state=self.state,
+            make_worker=make_worker,
+            on_flushed=on_flushed,
+            clock=self.clock,
+        )
+        self.tasks.append(asyncio.create_task(stream.run()))
+        return stream
+
+    async def post(self, count: int) -> list[bytes]:
+        lines = [b'{"id":"e%d"}' % n for n in range(self.next_id, self.next_id + count)]
+        self.next_id += count
+        await self.queue.append([Entry(Subject(SubjectKind.TENANT, "t"), b"\n".join(lines), count)])
+        return lines
+
+    async def drained(self, within_s: float = 1e6) -> None:
+        await self.clock.run_until(lambda: self.consumer.ledger().pending == 0, within_s=within_s)
+        assert self.consumer.ledger().balanced
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    clock = ManualClock()
+    queue = await open_queue(DiskFiles(tmp_path / "data"), Queue(), clock=clock, metrics=Metrics())
+    house = House(queue, clock, await queue.add_consumer("siem_1", "t"))
+    yield house
+    for task in house.tasks:
+        task.cancel()
+    if house.tasks:
+        await asyncio.wait(house.tasks)
+    await queue.close()
+
+
+def taken_by(provider: Provider) -> list[bytes]:
+    return [line for request in provider.requests for line in request]
+
+
+async def test_events_arrive_and_the_destination_is_active(house: House) -> None:
+    """What is posted is sent in order and settled as delivered."""
+    provider = Provider(lambda lines: Delivered())
+    house.start(provider)
+    lines = await house.post(25)
+    await house.drained()
+    assert taken_by(provider) == lines
+    assert house.state.status is Status.ACTIVE
+    assert house.consumer.ledger().delivered == 25
+
+
+async def test_an_outage_degrades_and_a_success_ends_it(house: House) -> None:
+    """While every attempt fails events are kept and retried; the first success makes the destination active."""
+    failures = 5
+
+    def decide(lines: list[bytes]) -> Outcome:
+        return Retry("busy", code="503") if len(provider.requests) <= failures else Delivered()
+
+    provider = Provider(decide)
+    house.start(provider)
+    await house.post(5)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    assert house.state.last_error is not None
+    assert house.state.last_error.code == "503"
+    assert house.state.next_attempt_at_s is not None
+    await house.drained(within_s=120)
+    assert house.state.status is Status.ACTIVE
+    assert house.consumer.ledger().delivered == 5
+    assert house.state.consecutive_failures == 0
+
+
+async def test_the_window_runs_out_and_what_comes_goes_into_the_gap_until_a_change(house: House) -> None:
+    """After 24 hours of failure the destination is failed, its events a gap, and a PUT starts it again."""
+    provider = Provider(lambda lines: Retry("down", code="connection"))
+    stream = house.start(provider)
+    await house.post(3)
+    await house.clock.run_until(lambda: house.state.status is Status.FAILED, within_s=86_500)
+    assert house.clock.time_s() - 1_782_822_900.0 >= 86_400
+    await house.drained()
+    await house.post(4)
+    await house.drained(within_s=10)
+    (gap,) = await house.consumer.gaps()
+    assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.RETRIES_EXHAUSTED, 7, "e0", "e6")
+    provider.decide = lambda lines: Delivered()
+    stream.change(msgspec.structs.replace(DESTINATION, revision=2, resumed_at_s=house.clock.time_s()))
+    lines = await house.post(2)
+    await house.drained(within_s=10)
+    assert provider.requests[-1] == lines
+    assert house.state.status is Status.ACTIVE
+    assert house.consumer.ledger().delivered == 2
+
+
+async def test_the_outage_clock_survives_a_restart(house: House) -> None:
+    """A process that starts in the midst of an outage does not begin its 24 hours anew."""
+    provider = Provider(lambda lines: Retry("down"))
+    house.start(provider)
+    await house.post(1)
+    await house.clock.run_until(lambda: house.state.outage_s() > 80_000)
+    house.state.save()
+    house.tasks.pop().cancel()
+    again = DeliveryState(house.consumer, house.clock, attempts_kept=1)
+    assert again.status is Status.DEGRADED
+    assert again.outage_s() > 80_000
+    assert again.retrying_since_s == house.state.retrying_since_s
+
+
+async def test_retry_after_is_honoured(house: House) -> None:
+    """A throttled destination is not asked again before the provider's time."""
+    provider = Provider(
+        lambda lines: Retry("slow down", after_s=90, throttled=True) if len(provider.requests) == 1 else Delivered()
+    )
+    house.start(provider)
+    began_s = house.clock.monotonic_s()
+    await house.post(1)
+    await house.drained()
+    assert house.clock.monotonic_s() - began_s >= 90
+
+
+async def test_poison_is_isolated_and_dead_lettered_alone(house: House) -> None:
+    """One refused event of a batch ends as a dead letter with the provider's words; all others are delivered."""
+    provider = Provider(lambda lines: Split("cannot parse", code="400") if b'{"id":"e7"}' in lines else Delivered())
+    house.start(provider)
+    await house.post(10)
+    await house.drained()
+    (letter,) = await house.consumer.dead_letters()
+    assert (letter.event_id, letter.code, letter.reason) == ("e7", "400", "cannot parse")
+    assert house.consumer.ledger().delivered == 9
+    assert house.state.status is Status.ACTIVE
+
+
+async def test_a_request_that_is_wrong_as_a_whole_dead_letters_nothing(house: House) -> None:
+    """When every part of a batch is refused and the codec says degrade, all events are kept."""
+    provider = Provider(lambda lines: Split("unknown parameter", code="400", alone="degrade"))
+    house.start(provider)
+    await house.post(10)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    assert house.consumer.dead_letter_count() == 0
+    assert house.consumer.ledger().pending == 10
+
+
+async def test_a_suspect_is_dead_lettered_when_others_are_taken(house: House) -> None:
+    """A webhook that refuses one event again and again but takes the others has a poison event."""
+    provider = Provider(
+        lambda lines: Split("no", code="422", tries=3, alone="suspect") if b'{"id":"e2"}' in lines else Delivered(),
+        events_max=1,
+    )
+    house.start(provider)
+    await house.post(6)
+    await house.drained()
+    (letter,) = await house.consumer.dead_letters()
+    assert letter.event_id == "e2"
+    assert house.consumer.ledger().delivered == 5
+
+
+async def test_the_very_first_event_can_be_the_poison(house: House) -> None:
+    """A refused event with no other success before it is held back so that the next one can prove the destination
+    works.
+    """
+    provider = Provider(
+        lambda lines: Split("no", code="422", tries=3, alone="suspect") if b'{"id":"e0"}' in lines else Delivered(),
+        events_max=1,
+    )
+    house.start(provider)
+    await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) >= 3)
+    await house.post(1)
+    await house.drained()
+    assert house.consumer.ledger().delivered == 1
+    assert house.consumer.ledger().dead_lettered == 1
+
+
+async def test_a_webhook_that_refuses_everything_loses_nothing(house: House) -> None:
+    """A broken handler answers 400 to all: that is an outage, not a heap of poison."""
+    provider = Provider(lambda lines: Split("no", code="400", tries=3, alone="suspect"), events_max=1)
+    house.start(provider)
+    await house.post(5)
+    await house.clock.run_until(lambda: len(provider.requests) >= 30)
+    assert house.consumer.dead_letter_count() == 0
+    assert house.state.status is Status.DEGRADED
+    provider.decide = lambda lines: Delivered()
+    await house.drained()
+    assert house.consumer.ledger().delivered == 5
+
+
+async def test_partial_failures_retry_only_what_failed(house: House) -> None:
+    """Delivered items are settled, refused ones dead-lettered, and only the rest is sent again."""
+
+    def decide(lines: list[bytes]) -> Outcome:
+        if len(provider.requests) > 1:
+            return Delivered()
+        return Partial(
+            delivered=[0, 3], retry=[1], refused=(Refusal(2, "400", "mapping"),), reason="busy", throttled=True
+        )
+
+    provider = Provider(decide)
+    house.start(provider)
+    lines = await house.post(4)
+    await house.drained()
+    assert provider.requests[1:] == [[lines[1]]]
+    assert house.consumer.ledger().delivered == 3
+    assert house.consumer.ledger().dead_lettered == 1
+
+
+async def test_wrong_credentials_keep_everything_and_a_change_applies_at_once(house: House) -> None:
+    """A 401 degrades and waits; a PUT cuts the waiting short."""
+    provider = Provider(lambda lines: Misconfigured("invalid token", code="4"))
+    stream = house.start(provider)
+    await house.post(3)
+    await house.clock.run_until(lambda: house.state.consecutive_failures >= 6)
+    assert house.state.breaker is BreakerState.OPEN
+    provider.decide = lambda lines: Delivered()
+    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await house.drained(within_s=1)
+    assert house.state.status is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ConnectFailed("refused"), "connection"), (EgressBlocked("not allowed"), "egress_blocked")]
+)
+async def test_transport_faults_lose_nothing(house: House, error: TransportError, code: str) -> None:
+    """A connection that fails is a failed attempt; its events come again."""
+    provider = Provider(lambda lines: Delivered())
+    provider.failing = error
+    house.start(provider)
+    await house.post(2)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    assert house.state.last_error is not None
+    assert house.state.last_error.code == code
+    provider.failing = None
+    await house.drained()
+
+
+async def test_a_bug_ends_at_the_guard_and_nothing_is_lost(house: House) -> None:
+    """An exception out of a codec restarts the worker after a pause; its events are handed out again."""
+
+    def decide(lines: list[bytes]) -> Outcome:
+        if len(provider.requests) <= 2:
+            raise RuntimeError("a bug")
+        return Delivered()
+
+    provider = Provider(decide)
+    house.start(provider)
+    await house.post(3)
+    await house.drained()
+    assert house.consumer.ledger().delivered == 3
+
+
+async def test_a_disabled_destination_keeps_nothing_and_says_so(house: House) -> None:
+    """The period without streaming becomes one gap; what is enabled again goes on with new events."""
+    provider = Provider(lambda lines: Delivered())
+    stream = house.start(provider, msgspec.structs.replace(DESTINATION, enabled=False))
+    await house.post(3)
+    await house.drained(within_s=10)
+    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    lines = await house.post(2)
+    await house.clock.run_until(lambda: len(taken_by(provider)) == 2)
+    assert taken_by(provider) == lines
+    (gap,) = await house.consumer.gaps()
+    assert (gap.reason, gap.count) == (GapReason.DISABLED, 3)
+
+
+async def test_a_deleted_destination_is_flushed_first(house: House) -> None:
+    """Events that wait are delivered before the destination is reported flushed; later ones are not taken."""
+    provider = Provider(lambda lines: Retry("busy") if len(provider.requests) < 3 else Delivered())
+    stream = house.start(provider)
+    await house.post(15)
+    stream.change(msgspec.structs.replace(DESTINATION, revision=2, deleting=True))
+    await house.clock.run_until(stream.removed.is_set)
+    assert house.flushed == ["siem_1"]
+    assert house.consumer.ledger().delivered == 15
+
+
+async def test_what_the_filter_leaves_out_is_booked_as_filtered(house: House) -> None:
+    """Events that the destination does not want are settled without being sent."""
+    provider = Provider(lambda lines: Delivered())
+    house.matcher = lambda lines: [line.endswith((b'2"}', b'4"}')) for line in lines]
+    house.start(provider)
+    await house.post(6)
+    await house.drained()
+    assert taken_by(provider) == [b'{"id":"e2"}', b'{"id":"e4"}']
+    assert house.consumer.ledger().filtered == 4
+
+
+async def test_events_count_as_delivered_only_when_acknowledged(house: House) -> None:
+    """With acknowledgement a 200 is not enough: events stay pending until confirmed, and come again when they are
+    not.
+    """
+    ids = iter(range(100))
+    provider = Provider(lambda lines: AwaitAck(next(ids)))
+    provider.ack_poll_s = 10.0
+    house.start(provider)
+    await house.post(3)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    await house.clock.run_until(lambda: len(provider.requests) == 2)
+    assert house.consumer.ledger().pending == 3
+    provider.confirmed = set(range(100))
+    await house.drained()
+    assert house.consumer.ledger().delivered == 3
+
+
+async def test_a_stopped_stream_lets_what_is_in_flight_end(house: House) -> None:
+    """Shutting down starts nothing new, waits for the answer under way and keeps the rest."""
+    provider = Provider(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    stream = house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    await house.post(30)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    stream.stop()
+    await asyncio.sleep(0)
+    provider.hold.set()
+    await asyncio.wait(house.tasks)
+    assert len(provider.requests) == 1
+    assert house.consumer.ledger().delivered == 10
+    assert house.consumer.ledger().pending == 20
+
+
+async def test_a_cancelled_stream_gives_back_what_it_held(house: House) -> None:
+    """Events in flight when the worker is cut off are handed out again."""
+    provider = Provider(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    house.start(provider)
+    await house.post(30)
+    await house.clock.run_until(lambda: len(provider.requests) >= 2)
+    task = house.tasks.pop()
+    task.cancel()
+    await asyncio.wait({task})
+    records = await house.consumer.take(events_max=100, bytes_max=1 << 20)
+    assert records is not None
+    assert records.positions == list(range(30))
