@@ -7,7 +7,7 @@ A store is the only owner of this state. It never sees a credential in clear: ``
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
@@ -75,9 +75,14 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class DestinationStore(Protocol):
-    """Safe to use from any task. Every method may raise StoreUnavailable; a write is durable when it returns."""
+    """Safe to use from any task, and usable when built: nothing is opened before the first call.
 
-    async def load(self) -> Snapshot: ...
+    Every method may raise StoreUnavailable; a write is durable when it returns, and may have been made when it is cancelled or
+    ends with StoreUnavailable. ConfigError: this gateway cannot use the store at all, however long it waits.
+    """
+
+    async def load(self) -> Snapshot:
+        """Oldest first. Raises StoreError when something in it cannot be read: half a configuration is worse than an old one."""
 
     async def create_destination(self, destination: Destination) -> None:
         """Raises Conflict when the id exists."""
@@ -88,12 +93,16 @@ class DestinationStore(Protocol):
     async def delete_destination(self, destination_id: str) -> None:
         """Deleting what is not there is no error."""
 
-    async def create_key(self, key: ApiKey) -> None: ...
+    async def create_key(self, key: ApiKey) -> None:
+        """Raises Conflict when the id or the digest exists."""
 
     async def delete_key(self, key_id: str) -> None:
         """Raises NotFound."""
 
-    def changes(self) -> AsyncIterator[None]:
-        """Yields whenever something may have changed, by this process or another. May yield too often, never too rarely."""
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yields whenever something may have changed, by this process or another, and once at the beginning.
+
+        May yield too often, never too rarely. Goes on through an outage; ends with the task that reads it.
+        """
 
     async def close(self) -> None: ...

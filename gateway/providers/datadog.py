@@ -43,7 +43,9 @@ AHEAD_S_MAX = 2 * 3600 - 600
 _LIMITS = Limits(events_max=EVENTS_MAX, bytes_max=4_250_000)
 
 # Where Datadog looks for the time of a log: none of them may stand in a late event.
-DATE_MEMBERS = frozenset({"@timestamp", "timestamp", "_timestamp", "Timestamp", "eventTime", "date", "published_date"})
+DATE_MEMBERS = frozenset(
+    {b"@timestamp", b"timestamp", b"_timestamp", b"Timestamp", b"eventTime", b"date", b"published_date"}
+)
 
 SITES = frozenset(
     {
@@ -151,21 +153,21 @@ class DatadogCodec:
         return heads, rests
 
     def _frame_slowly(self, event: _Members, line: bytes, *, late: bool) -> tuple[bytes, bytes]:
-        names = DATE_MEMBERS if late else frozenset({"@timestamp"})
+        names = DATE_MEMBERS if late else frozenset({b"@timestamp"})
         if self._service:
-            names |= {"service"}
+            names |= {b"service"}
         keys = top_level_keys(line)
-        own = frozenset(key.name for key in keys) - names
-        return self._head(event, own, late=late), rename_members(line, keys, names, "event_")
+        own = frozenset(key for _, _, key in keys) - names
+        return self._head(event, own, late=late), rename_members(line, keys, names, b"event_")
 
-    def _head(self, event: _Members, own: frozenset[str], *, late: bool) -> bytes:
+    def _head(self, event: _Members, own: frozenset[bytes], *, late: bool) -> bytes:
         """``{"ddsource":…,`` without the members that the event has itself: a key must not stand there twice."""
         members: dict[str, str | bool] = {**self._constant, "message": f"{event.action} {event.outcome}"}
         if event.outcome != "SUCCESS":
             members["status"] = "error"  # what has none is info
         if late:
             members["late"] = True
-        left = {name: value for name, value in members.items() if name not in own}
+        left = {name: value for name, value in members.items() if name.encode() not in own}
         return msgspec.json.encode(left)[:-1] + b"," if left else b"{"
 
     def _requests(

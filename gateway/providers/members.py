@@ -1,4 +1,7 @@
-"""Top-level members of an event, found and renamed in its bytes without touching anything else."""
+"""Top-level members of an event, found and renamed in its bytes without touching anything else.
+
+A key is written here as it stands between the quotes of JSON, without escapes: ``b"timestamp"``.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,7 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _MEMBER = re.compile(rb"[\s,]*+(" + _STRING + rb")\s*+:\s*+(?:" + _STRING + rb'|[^",{}\[\]]++)?', re.DOTALL)
 _UP_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:' + _STRING + rb'[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
 
-
-class Key(msgspec.Struct, frozen=True, gc=False):
-    """Where a key begins and ends, quotes included, and what it says once unescaped."""
-
-    start: int
-    end: int
-    name: str
+Key = tuple[int, int, bytes]  # begin and end in the line, quotes included, and the key
 
 
 def top_level_keys(line: bytes) -> list[Key]:
@@ -26,25 +23,26 @@ def top_level_keys(line: bytes) -> list[Key]:
     keys: list[Key] = []
     at = 1
     while (member := _MEMBER.match(line, at)) is not None:
-        keys.append(Key(member.start(1), member.end(1), _unescape(member[1])))
+        token = member[1]
+        keys.append((*member.span(1), token[1:-1] if b"\\" not in token else _unescaped(token)))
         at = member.end()
-        if line[at] in b"{[":
+        if line[at : at + 1] in (b"{", b"["):
             at = _end_of_container(line, at)
     return keys
 
 
-def rename_members(line: bytes, keys: Sequence[Key], names: Collection[str], prefix: str) -> bytes:
+def rename_members(line: bytes, keys: Sequence[Key], names: Collection[bytes], prefix: bytes) -> bytes:
     """Put ``prefix`` before each of the line's keys that is in ``names``, and underscores where such a key exists.
 
     Values, order, white space, nested members and all other keys stay as they are.
     """
-    taken = {key.name for key in keys}
+    taken = {key for _, _, key in keys}
     pieces: list[bytes] = []
     end_of_last = 0
-    for key in keys:
-        if key.name in names:
-            pieces += line[end_of_last : key.start], msgspec.json.encode(_free_name(prefix + key.name, taken))
-            end_of_last = key.end
+    for start, end, key in keys:
+        if key in names:
+            pieces += line[end_of_last:start], b'"%b"' % _free_name(prefix + key, taken)
+            end_of_last = end
     pieces.append(line[end_of_last:])
     return b"".join(pieces)
 
@@ -58,17 +56,15 @@ def _end_of_container(line: bytes, at: int) -> int:
     return len(line)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def _free_name(name: bytes, taken: set[bytes]) -> bytes:
     while name in taken:
-        name = f"_{name}"
+        name = b"_" + name
     taken.add(name)
     return name
 
 
-def _unescape(token: bytes) -> str:
-    if b"\\" not in token:
-        return token[1:-1].decode("utf-8", "replace")
+def _unescaped(token: bytes) -> bytes:
     try:
-        return msgspec.json.decode(token, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return token.decode("utf-8", "replace")
+        return msgspec.json.decode(token, type=str).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return token[1:-1]

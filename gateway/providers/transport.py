@@ -37,8 +37,10 @@ class Transport(Protocol):
     """Safe to use from any number of tasks at once. A cancelled ``send`` closes its connection."""
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back, and EgressBlocked before
-        anything was sent. After ConnectFailed and TimedOut the request may have arrived all the same."""
+        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back: it may have arrived all the same.
+
+        Raises EgressBlocked before anything is sent.
+        """
 
 
 class HttpTransport:
@@ -70,19 +72,18 @@ class HttpTransport:
         self._closed = False
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        if self._closed:
-            raise ConnectFailed("the connections of this destination are closed")
         check_url(request.url, self._policy)
         url = URL(request.url, encoded=True)
-        headers = dict(request.headers)
-        body = request.body
-        if request.gzip:
-            body = await self._compressed(body)
-            headers["Content-Encoding"] = "gzip"
-        session = self._session or self._open(url)
+        body = await self._compressed(request.body) if request.gzip else request.body
+        session = self._session_for(url)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s)
         try:
-            return await self._exchange(session, request, url, headers, body, timeout_s)
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError includes TimeoutError
+            return await _exchange(session, request, url, body, timeout)
+        except (
+            aiohttp.ClientError,
+            OSError,
+            RuntimeError,
+        ) as error:  # uvloop tells of some lost sockets by RuntimeError
             raise explain(error, url, timeout_s=timeout_s, connect_timeout_s=self._connect_timeout_s) from error
 
     async def close(self) -> None:
@@ -90,6 +91,13 @@ class HttpTransport:
         self._closed = True
         if self._session is not None:
             await self._session.close()
+
+    def _session_for(self, url: URL) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ConnectFailed("the connections of this destination are closed")
+        if self._session is None:
+            self._session = self._open(url)
+        return self._session
 
     def _open(self, url: URL) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -101,41 +109,38 @@ class HttpTransport:
         # A load balancer's cookie leads the question for acknowledgements to the indexer that gave them out. aiohttp
         # keeps none of a host without a name unless told; this jar serves one host.
         is_literal = literal_address(url.raw_host or "") is not None
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.CookieJar(unsafe=is_literal),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
         )
-        return self._session
 
     async def _compressed(self, body: bytes) -> bytes:
         if len(body) <= INLINE_BYTES_MAX:
             return compress(body)
         return await asyncio.get_running_loop().run_in_executor(self._executor, compress, body)
 
-    async def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        url: URL,
-        headers: dict[str, str],
-        body: bytes,
-        timeout_s: float,
-    ) -> Reply:
-        async with session.request(
-            request.method,
-            url,
-            headers=headers,
-            data=io.BytesIO(body) if len(body) > _DIRECT_BYTES_MAX else body or None,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s),
-        ) as response:
-            content, truncated = await _read(response, request.reply_bytes_max)
-            _bound_cookies(session)
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, names, content, truncated)
+
+async def _exchange(
+    session: aiohttp.ClientSession, request: Request, url: URL, body: bytes, timeout: aiohttp.ClientTimeout
+) -> Reply:
+    headers = dict(request.headers)
+    if request.gzip:
+        headers["Content-Encoding"] = "gzip"
+    async with session.request(
+        request.method,
+        url,
+        headers=headers,
+        data=io.BytesIO(body) if len(body) > _DIRECT_BYTES_MAX else body or None,
+        allow_redirects=False,
+        timeout=timeout,
+    ) as response:
+        content, truncated = await _read(response, request.reply_bytes_max)
+        _bound_cookies(session)
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status, names, content, truncated)
 
 
 def compress(body: bytes) -> bytes:
@@ -188,48 +193,49 @@ def _bound_cookies(session: aiohttp.ClientSession) -> None:
 def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: float) -> TransportError:
     """Our name for what the client library, the system or the TLS library raised.
 
-    The words name the host as the user wrote it, and neither an address that it resolved to nor a path, where tokens stand.
+    The words name the host as the user wrote it, but neither an address that it resolved to nor a path, where tokens
+    may stand.
     """
     host = f"{url.raw_host}:{url.port}"
+    kind: type[TransportError] = ConnectFailed
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return TimedOut(
-                f"no connection to {host} within {connect_timeout_s:g} s; check the address and firewall rules"
+            kind, words = (
+                TimedOut,
+                f"no connection to {host} within {connect_timeout_s:g} s; check address and firewall",
             )
         case TimeoutError():
-            return TimedOut(f"no answer from {host} within {timeout_s:g} s")
+            kind, words = TimedOut, f"no answer from {host} within {timeout_s:g} s"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | ssl.SSLError():
-            return TlsFailed(_tls_message(error, host))
-        case aiohttp.ClientConnectorDNSError():
-            return ConnectFailed(
-                f"the host name {url.raw_host} cannot be resolved; check its spelling and the name servers"
-            )
-        case aiohttp.ClientConnectorError():
-            return ConnectFailed(f"cannot connect to {host}: {_system_reason(error.os_error)}")
+            kind, words = TlsFailed, _tls_words(error, host)
         case aiohttp.InvalidURL():
-            return EgressBlocked(f"{url.raw_host} is not a host name or an address in its usual form")
-        case aiohttp.ClientResponseError() | ValueError():
-            return ConnectFailed(
-                f"{host} does not answer in HTTP that can be understood; check the port and the scheme"
-            )
+            kind, words = EgressBlocked, f"{url.raw_host} is not a host name or an address in its usual form"
+        case aiohttp.ClientConnectorDNSError():
+            words = f"the host name {url.raw_host} cannot be resolved; check its spelling and the name servers"
+        case aiohttp.ClientConnectorError():
+            words = f"cannot connect to {host}: {_system_words(error.os_error)}"
+        case aiohttp.ClientResponseError():
+            words = f"{host} does not answer in HTTP that can be understood; check the port and the scheme"
         case aiohttp.ClientPayloadError():
-            return ConnectFailed(f"{host} broke off in the middle of its answer")
-        case aiohttp.ClientOSError() | aiohttp.ServerDisconnectedError() | OSError():
-            return ConnectFailed(f"{host} closed the connection before it answered")
+            words = f"{host} broke off in the middle of its answer"
+        case aiohttp.ServerDisconnectedError() | OSError():
+            words = f"{host} closed the connection before it answered"
         case _:
-            return ConnectFailed(f"the connection to {host} failed")
+            words = f"the connection to {host} failed"
+    return kind(words)
 
 
-def _tls_message(error: Exception, host: str) -> str:
+def _tls_words(error: Exception, host: str) -> str:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate of {host} is not valid: {cause.verify_message}; an authority can be added with delivery.ca_file"
+        reason = cause.verify_message.rstrip(".")
+        return f"the certificate of {host} is not valid: {reason}; delivery.ca_file can add an authority"
     if getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
         return f"{host} does not speak TLS; check the port, or whether the endpoint is http://"
     reason = str(getattr(cause, "reason", None) or "handshake failed").replace("_", " ").lower()
     return f"no secure connection to {host}: {reason}"
 
 
-def _system_reason(error: OSError) -> str:
+def _system_words(error: OSError) -> str:
     """The system's words for the error number alone: the library's text holds the resolved address."""
-    return os.strerror(error.errno).lower() if error.errno else "no address of it can be reached"
+    return os.strerror(error.errno).lower() if error.errno else "none of its addresses can be reached"

@@ -1,0 +1,144 @@
+"""The embedded store: one SQLite file in the data directory.
+
+All of its work runs in one thread, in the order of the calls; the loop never waits for the disk. Commits are durable
+(WAL with ``synchronous=FULL``). The process that has locked the data directory is its only user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.destinations.private_file import create_private_file
+from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
+from gateway.destinations.schema import migrations, missing
+from gateway.destinations.store import ApiKey, Destination, Snapshot
+from gateway.errors import Conflict, NotFound, StoreUnavailable
+
+_BUSY_TIMEOUT_S = 5.0  # for a backup that reads the file
+
+_INSERT_DESTINATION = "INSERT INTO destinations VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_UPDATE_DESTINATION = """
+    UPDATE destinations
+    SET (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s) = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+    WHERE id = ? AND revision = ?"""
+_INSERT_KEY = "INSERT INTO api_keys VALUES (?,?,?,?,?,?,?,?)"
+
+Answer = TypeVar("Answer")
+
+
+class SqliteStore:
+    """A ``DestinationStore``. The file, mode 0600, is made by the first call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._connection: sqlite3.Connection | None = None  # of the thread
+        self._closed = False
+        self._readers: set[asyncio.Event] = set()
+
+    async def load(self) -> Snapshot:
+        return await self._run(_load)
+
+    async def create_destination(self, destination: Destination) -> None:
+        await self._write(lambda connection: _insert(connection, _INSERT_DESTINATION, destination_row(destination)))
+
+    async def update_destination(self, destination: Destination, *, expected_revision: int) -> None:
+        await self._write(lambda connection: _update(connection, destination, expected_revision))
+
+    async def delete_destination(self, destination_id: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM destinations WHERE id = ?", (destination_id,))
+
+        await self._write(delete)
+
+    async def create_key(self, key: ApiKey) -> None:
+        await self._write(lambda connection: _insert(connection, _INSERT_KEY, key_row(key)))
+
+    async def delete_key(self, key_id: str) -> None:
+        def delete(connection: sqlite3.Connection) -> None:
+            if not connection.execute("DELETE FROM api_keys WHERE id = ?", (key_id,)).rowcount:
+                raise NotFound(f"there is no key {key_id}")
+
+        await self._write(delete)
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        changed = asyncio.Event()
+        self._readers.add(changed)
+        try:
+            while True:
+                yield
+                await changed.wait()
+                changed.clear()
+        finally:
+            self._readers.discard(changed)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+            self._thread.shutdown(wait=False)
+
+    # -- inside
+
+    async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Tells the readers of ``changes`` in any case: whoever loads then stands behind this write in the thread's queue."""
+        try:
+            await self._run(work)
+        finally:
+            for changed in self._readers:
+                changed.set()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        if self._closed:
+            raise StoreUnavailable("the embedded store is closed: the gateway is stopping")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._perform, work)
+
+    def _perform(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        try:
+            connection = self._connect()
+            with _Transaction(connection):
+                return work(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(
+                f"the embedded store {self._path.name} fails ({error}): check the disk of the data directory"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            create_private_file(self._path)  # first, so that SQLite takes over its mode for the files beside it too
+            connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _Transaction:
+    """``BEGIN IMMEDIATE`` … ``COMMIT``, or ``ROLLBACK`` when it is left by an exception."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.execute("COMMIT")
+        if self._connection.in_transaction:  # after a COMMIT that failed too
+            self._connection.execute("ROLLBACK")
