@@ -3,8 +3,8 @@
 Precedence: command line, then environment, then file, then the defaults here. A setting ``section.name`` of the file is
 ``GATEWAY_SECTION_NAME`` in the environment; the top-level ones are ``GATEWAY_NAME``, and ``server.listen`` is
 ``GATEWAY_LISTEN`` too. Durations are seconds or text such as ``"500ms"``, ``"10s"``, ``"24h"``; sizes are bytes or
-text such as ``"64MiB"``. An unknown setting, in the file or in the environment, is an error: a misspelt limit must not
-be taken for the default.
+text such as ``"64MiB"``. An unknown setting in the file is an error: a misspelt limit must not be taken for the
+default. An unknown variable of the environment is told of and passed over, for others may use the prefix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from msgspec import field
 
 from gateway.errors import ConfigError
 from gateway.quantity import Bytes, Seconds
-from gateway.settings import Between, build, describe, read_arguments, read_environment, read_file
+from gateway.settings import (
+    Between,
+    build,
+    describe,
+    read_arguments,
+    read_environment,
+    read_file,
+    unknown_variables,
+)
 
 SHORT_NAMES = {"GATEWAY_LISTEN": "server.listen"}
 
@@ -93,7 +101,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backoff_s: Annotated[Seconds, Between(0.001, 3_600)] = field(default=Seconds(0.5), name="backoff")
     backoff_max_s: Annotated[Seconds, Between(0.001, 86_400)] = field(default=Seconds(60), name="backoff_max")
     retry_after_max_s: Annotated[Seconds, Between(0, 86_400)] = field(default=Seconds(900), name="retry_after_max")
-    misconfigured_s: Annotated[Seconds, Between(0.001, 3_600)] = field(default=Seconds(30), name="misconfigured")
+    misconfigured_s: Annotated[Seconds, Between(0.001, 3_600)] = field(default=Seconds(5), name="misconfigured")
     misconfigured_max_s: Annotated[Seconds, Between(0.001, 86_400)] = field(
         default=Seconds(300), name="misconfigured_max"
     )
@@ -101,7 +109,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_max: Annotated[int, Between(1, 256)] = 8
-    linger_s: Annotated[Seconds, Between(0, 60)] = field(default=Seconds(0.05), name="linger")
+    linger_s: Annotated[Seconds, Between(0, 60)] = field(default=Seconds(0.02), name="linger")
     connect_timeout_s: Timeout = field(default=Seconds(10), name="connect_timeout")
     request_timeout_s: Timeout = field(default=Seconds(60), name="request_timeout")
     attempts_kept: Annotated[int, Between(1, 10_000)] = 100
@@ -157,6 +165,11 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str], file: 
     config = build(Config, values)
     _check(config)
     return config
+
+
+def strange_variables(environment: Mapping[str, str]) -> list[str]:
+    """What in the environment looks like a setting of the gateway and is none, a line for each."""
+    return unknown_variables(environment, describe(Config), short_names=SHORT_NAMES, foreign=FOREIGN_VARIABLES)
 
 
 def _check(config: Config) -> None:

@@ -117,7 +117,7 @@ def read_environment(
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in foreign or _SERVICE_LINK.fullmatch(variable):
             continue
         if variable not in known:
-            raise ConfigError(f"environment: unknown {variable}; the nearest known one is {_nearest(variable, known)}")
+            continue  # ``unknown_variables`` names them: what else runs here may use the prefix too
         setting = known[variable]
         if not text and setting.type is not str and get_origin(setting.type) is not tuple:
             continue
@@ -125,6 +125,22 @@ def read_environment(
         if values.setdefault(setting.name, value) != value:
             raise ConfigError(f"environment: {variable} and its other name give {setting.name} two values; keep one")
     return values
+
+
+def unknown_variables(
+    environment: Mapping[str, str], settings: Iterable[Setting], *, short_names: Iterable[str], foreign: Iterable[str]
+) -> list[str]:
+    """A line for each variable that has our prefix and is no setting: perhaps a misspelt one."""
+    known = {setting.variable for setting in settings} | set(short_names)
+    strangers = [
+        variable
+        for variable in environment
+        if variable.startswith(ENVIRONMENT_PREFIX)
+        and variable not in known
+        and variable not in foreign
+        and not _SERVICE_LINK.fullmatch(variable)
+    ]
+    return [f"{name} is no setting and has no effect; the nearest one is {_nearest(name, known)}" for name in strangers]
 
 
 def read_arguments(arguments: Mapping[str, object], settings: Iterable[Setting]) -> dict[str, object]:

@@ -51,6 +51,7 @@ class Event(enum.StrEnum):
     INGEST_REJECTED = "ingest.rejected"
     QUARANTINE_FAILED = "quarantine.failed"
     REQUEST_FAILED = "request.failed"
+    SNAPSHOT_FAILED = "snapshot.failed"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_RECOVERED = "store.recovered"
 
@@ -66,9 +67,7 @@ class Metrics:
         self.ingest_events = Counter(
             "gateway_ingest_events", "Events accepted, each durable when counted.", registry=registry
         )
-        self.ingest_bytes = Counter(
-            "gateway_ingest_bytes", "Bytes of accepted events, decoded.", registry=registry
-        )
+        self.ingest_bytes = Counter("gateway_ingest_bytes", "Bytes of accepted events, decoded.", registry=registry)
         self.ingest_rejections = Counter(
             "gateway_ingest_rejections", "Events that were refused as invalid.", registry=registry
         )
@@ -98,7 +97,10 @@ class Metrics:
             "gateway_retried_events", "Events of attempts that have to be repeated.", ["destination"], registry=registry
         )
         self.in_flight_limit = Gauge(
-            "gateway_in_flight_limit", "How many requests the limiter allows at once.", ["destination"], registry=registry
+            "gateway_in_flight_limit",
+            "How many requests the limiter allows at once.",
+            ["destination"],
+            registry=registry,
         )
 
     def forget_destination(self, destination_id: str) -> None:

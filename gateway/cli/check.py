@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli.failure import fail
+from gateway.cli.failure import fail, one_line
 from gateway.cli.output import JsonOption, print_json, print_table
-from gateway.config import SECRET_SETTINGS, Config, load
+from gateway.config import SECRET_SETTINGS, Config, load, strange_variables
 from gateway.errors import ConfigError
 from gateway.settings import Setting, describe, format_value
 
@@ -23,6 +24,8 @@ ConfigOption = Annotated[
 
 def loaded(arguments: dict[str, object], file: Path | None) -> Config:
     """The configuration, or one line on standard error and exit code 2."""
+    for line in strange_variables(os.environ):
+        print("gateway: " + one_line(line), file=sys.stderr)
     try:
         return load(arguments, os.environ, file)
     except ConfigError as error:

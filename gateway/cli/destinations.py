@@ -225,9 +225,9 @@ def _credentials(token: str | None, secret: str | None, pairs: Sequence[str] | N
 
 
 def _filters(*lists: list[str] | None) -> dict[str, list[str]]:
-    """In the order of the options above; what was not given is left out."""
+    """In the order of the options above. What was not given is left out, an empty text clears its list."""
     names = ("actions", "exclude_actions", "services", "outcomes", "actor_types")
-    return {name: values for name, values in zip(names, lists, strict=True) if values}
+    return {name: [value for value in values if value] for name, values in zip(names, lists, strict=True) if values}
 
 
 def _print_change(done: str, destination: Json, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import check, dead_letters, demo, destinations, keys
+from gateway.cli import check, dead_letters, demo, destinations, keys, log
 from gateway.cli.send import backfill, send
 from gateway.cli.serve import serve
 from gateway.cli.status import status
@@ -42,5 +42,6 @@ program.command()(backfill)
 program.add_typer(dead_letters.commands, name="dead-letters")
 program.add_typer(keys.commands, name="keys")
 program.command()(status)
+program.add_typer(log.commands, name="log")
 program.add_typer(check.commands, name="config")
 program.command("demo")(demo.demo)

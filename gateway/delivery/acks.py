@@ -1,10 +1,14 @@
-"""Which batches a provider has received and not yet confirmed. Plain; ``now`` is handed in (monotonic seconds)."""
+"""Which batches a provider has received and not yet confirmed, and asking for the confirmations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import msgspec
+
+from gateway.delivery.attempt import Sender
+from gateway.errors import TransportError
+from gateway.providers.codec import Acknowledging, AckReport
 
 _OUTSTANDING_MAX = 1_000
 
@@ -15,7 +19,7 @@ class _Awaited(msgspec.Struct, frozen=True):
 
 
 class AckBook:
-    """Ids count per channel: the same id on another channel is another batch."""
+    """Ids count per channel: the same id on another channel is another batch. ``now_s`` is monotonic."""
 
     def __init__(self) -> None:
         self._awaited: dict[tuple[str, int], _Awaited] = {}
@@ -55,3 +59,20 @@ class AckBook:
     def among(self, positions: Iterable[int]) -> set[int]:
         """Those of the positions that wait for an acknowledgement."""
         return set(self.positions()).intersection(positions)
+
+
+async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> list[list[int]]:
+    """Ask on every channel once. Returns the positions of each batch that is confirmed now; they are out of the book.
+
+    A poll that fails is asked again next time. One poller per destination: a provider says of each id once that it is
+    confirmed.
+    """
+    confirmed: list[list[int]] = []
+    for channel, ack_ids in book.waiting():
+        answer = await sender.exchange(codec.encode_ack_poll(ack_ids, sender.context(channel)))
+        if isinstance(answer, TransportError):
+            continue
+        report = codec.classify_ack_poll(answer)
+        if isinstance(report, AckReport):
+            confirmed += book.confirm(channel, ack_ids if report.disabled else report.confirmed)
+    return confirmed

@@ -90,6 +90,8 @@ class Supervisor:
                     continue
 
     async def reconcile(self, group: asyncio.TaskGroup) -> None:
+        if self._stopping:
+            return
         wanted = self._catalog.destinations()
         for destination_id in [known for known in self._streams if known not in wanted]:
             await self._forget(destination_id)

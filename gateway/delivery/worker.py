@@ -89,9 +89,7 @@ class Worker:
         self._parked: Part | None = None
         self._tries: dict[int, int] = {}
         self._recent: deque[tuple[int, bool]] = deque(maxlen=_RECENT_RESULTS)
-        self._acks: acks.AckBook | None = None
-        if hasattr(codec, "encode_ack_poll") and getattr(codec, "ack_poll_s", 0) > 0:
-            self._acks = acks.AckBook()
+        self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
 
     def stop(self) -> None:
         """Start no further attempt; ``run`` returns once those in flight have ended."""
@@ -435,31 +433,19 @@ class Worker:
     # -- acknowledgements
 
     async def _poll_acks(self) -> None:
-        """Ask what has been acknowledged; what is not in time is sent again on a new channel."""
+        """Settle what has been acknowledged; what is not in time is sent again on a new channel."""
         assert self._acks is not None
-        codec = _acknowledging(self._codec)
+        assert isinstance(self._codec, Acknowledging)
         while True:
-            await self._clock.sleep(codec.ack_poll_s)
-            for channel, ack_ids in self._acks.waiting():
-                await self._poll_channel(codec, self._acks, channel, ack_ids)
-            overdue = self._acks.overdue(self._clock.monotonic_s() - codec.ack_timeout_s)
+            await self._clock.sleep(self._codec.ack_poll_s)
+            for positions in await acks.poll(self._codec, self._sender, self._acks):
+                self._consumer.settle_delivered(positions)
+            overdue = self._acks.overdue(self._clock.monotonic_s() - self._codec.ack_timeout_s)
             if overdue:
                 self._sender.renew_channel()
                 self._consumer.release(overdue)
-                self._failed("ack_timeout", f"no acknowledgement within {codec.ack_timeout_s:.0f} s")
+                self._failed("ack_timeout", f"no acknowledgement within {self._codec.ack_timeout_s:.0f} s")
             self._nudge.set()
-
-    async def _poll_channel(self, codec: Acknowledging, book: acks.AckBook, channel: str, ack_ids: list[int]) -> None:
-        context = self._sender.context(channel)
-        answer = await self._sender.exchange(codec.encode_ack_poll(ack_ids, context))
-        if isinstance(answer, Exception):
-            return  # asked again at the next poll
-        report = codec.classify_ack_poll(answer)
-        if isinstance(report, Retry | Misconfigured):
-            return
-        confirmed = ack_ids if report.disabled else [ack_id for ack_id in ack_ids if ack_id in report.confirmed]
-        for positions in book.confirm(channel, confirmed):
-            self._consumer.settle_delivered(positions)
 
 
 def _select(positions: Sequence[int], indexes: Sequence[int]) -> list[int]:
@@ -467,8 +453,3 @@ def _select(positions: Sequence[int], indexes: Sequence[int]) -> list[int]:
     if len(indexes) == len(positions):
         return list(positions)
     return sorted(positions[index] for index in indexes)
-
-
-def _acknowledging(codec: Codec) -> Acknowledging:
-    assert hasattr(codec, "encode_ack_poll")
-    return codec  # type: ignore[return-value]  # told apart by what it can do, as a Protocol is

@@ -7,6 +7,7 @@ import secrets
 import string
 
 API_KEY_PREFIX = "tl_live_"
+API_KEY_CHARS = len(API_KEY_PREFIX) + 43
 
 _ALPHABET = string.ascii_letters + string.digits
 _ID_CHARS = 24  # of 62: 142 random bits

@@ -1,4 +1,4 @@
-"""Structs ↔ rows, the same for every SQL store: lists, objects and the filter are JSON text, in the order of the columns."""
+"""Structs ↔ rows, the same for every SQL store. Lists, objects and the filter are JSON text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Row(Protocol):
 
 
 def destination_row(destination: Destination) -> tuple[object, ...]:
-    """id first, revision last but three, as the migrations list the columns."""
+    """In the order in which the stores' statements list the columns."""
     return (
         destination.id,
         destination.tenant_id,

@@ -1,4 +1,4 @@
-"""Numbered migrations: ``migrations/<engine>_<number>_<what>.sql``, applied in order, each once, never changed afterwards."""
+"""Numbered migrations: ``migrations/<engine>_<number>_<what>.sql``, applied in order and once, never edited."""
 
 from __future__ import annotations
 

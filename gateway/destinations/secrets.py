@@ -4,8 +4,8 @@ A key of ``secret_key`` that is itself a Fernet key (32 bytes in URL-safe base64
 any other text of 16 characters or more a Fernet key is derived with HKDF-SHA-256: that spreads the entropy of the
 text and adds none, so the text has to be random, not a password.
 
-To change the key, put the new one before the old one, separated by a comma: new credentials are sealed with the first, all
-are tried for opening. The old one may go once every destination's credentials have been given again.
+To change the key, put the new one before the old one, separated by a comma: new credentials are sealed with the first,
+all are tried for opening. The old one may go once every destination's credentials have been given again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HKDF_INFO = b"audit-siem-gateway credentials v1"
 
 
 class SecretBox:
-    """Seals credentials for the store. ``keys`` is the setting ``secret_key``. Raises ConfigError. Safe from any thread."""
+    """Seals credentials for the store. ``keys`` is the setting ``secret_key``. Raises ConfigError. Thread-safe."""
 
     __slots__ = ("_fernet",)
 

@@ -7,8 +7,9 @@ All of its work runs in one thread, in the order of the calls; the loop never wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -21,13 +22,19 @@ from gateway.errors import Conflict, NotFound, StoreUnavailable
 
 _BUSY_TIMEOUT_S = 5.0  # for a backup that reads the file
 
-_INSERT_DESTINATION = "INSERT INTO destinations VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_DESTINATION = """
+    INSERT INTO destinations
+        (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 _UPDATE_DESTINATION = """
     UPDATE destinations
     SET (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
          created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s) = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
     WHERE id = ? AND revision = ?"""
-_INSERT_KEY = "INSERT INTO api_keys VALUES (?,?,?,?,?,?,?,?)"
+_INSERT_KEY = """
+    INSERT INTO api_keys (id, tenant_id, name, scopes, digest, prefix, created_at_s, expires_at_s)
+    VALUES (?,?,?,?,?,?,?,?)"""
 
 Answer = TypeVar("Answer")
 
@@ -88,7 +95,7 @@ class SqliteStore:
     # -- inside
 
     async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Tells the readers of ``changes`` in any case: whoever loads then stands behind this write in the thread's queue."""
+        """Tells the readers of ``changes`` in any case: what they load comes after this write in the thread."""
         try:
             await self._run(work)
         finally:
@@ -103,7 +110,7 @@ class SqliteStore:
     def _perform(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
             connection = self._connect()
-            with _Transaction(connection):
+            with _transaction(connection):
                 return work(connection)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(
@@ -128,17 +135,50 @@ class SqliteStore:
             self._connection = None
 
 
-class _Transaction:
-    """``BEGIN IMMEDIATE`` … ``COMMIT``, or ``ROLLBACK`` when it is left by an exception."""
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set a new connection up and bring the schema to the newest. Raises ConfigError when it is newer than this."""
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    applied = connection.execute("PRAGMA user_version").fetchone()[0]
+    for migration in missing(migrations("sqlite"), applied):
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {migration.sql} PRAGMA user_version = {migration.number}; COMMIT;"
+            )
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._connection.execute("COMMIT")
-        if self._connection.in_transaction:  # after a COMMIT that failed too
-            self._connection.execute("ROLLBACK")
+
+def _load(connection: sqlite3.Connection) -> Snapshot:
+    destinations = connection.execute("SELECT * FROM destinations ORDER BY created_at_s, id")
+    keys = connection.execute("SELECT * FROM api_keys ORDER BY created_at_s, id")
+    return Snapshot(tuple(map(read_destination, destinations)), tuple(map(read_key, keys)))
+
+
+def _insert(connection: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
+    try:
+        connection.execute(statement, row)
+    except sqlite3.IntegrityError as error:
+        raise Conflict(f"{row[0]} exists already") from error
+
+
+def _update(connection: sqlite3.Connection, destination: Destination, expected_revision: int) -> None:
+    row = (*destination_row(destination), destination.id, expected_revision)
+    if connection.execute(_UPDATE_DESTINATION, row).rowcount:
+        return
+    if connection.execute("SELECT 1 FROM destinations WHERE id = ?", (destination.id,)).fetchone() is None:
+        raise NotFound(f"there is no destination {destination.id}")
+    raise Conflict(f"destination {destination.id} was changed by someone else: read it again and repeat the change")

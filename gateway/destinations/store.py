@@ -77,12 +77,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 class DestinationStore(Protocol):
     """Safe to use from any task, and usable when built: nothing is opened before the first call.
 
-    Every method may raise StoreUnavailable; a write is durable when it returns, and may have been made when it is cancelled or
-    ends with StoreUnavailable. ConfigError: this gateway cannot use the store at all, however long it waits.
+    Every method may raise StoreUnavailable; a write is durable when it returns, and may have been made when it is
+    cancelled or ends with StoreUnavailable. ConfigError: this gateway cannot use the store, however long it waits.
     """
 
     async def load(self) -> Snapshot:
-        """Oldest first. Raises StoreError when something in it cannot be read: half a configuration is worse than an old one."""
+        """Oldest first. Raises StoreError when any of it cannot be read: half a configuration is worse than old."""
 
     async def create_destination(self, destination: Destination) -> None:
         """Raises Conflict when the id exists."""

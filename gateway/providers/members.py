@@ -11,8 +11,10 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-# A key and its value, where that is no object or array. What is matched is known to be valid JSON.
-_MEMBER = re.compile(rb"[\s,]*+(" + _STRING + rb")\s*+:\s*+(?:" + _STRING + rb'|[^",{}\[\]]++)?', re.DOTALL)
+# A key, the part of it from its first escape, and its value or the bracket that opens it. The line is known to be JSON.
+_MEMBER = re.compile(
+    rb'[\s,]*+"([^"\\]*+((?:\\.[^"\\]*+)*+))"\s*+:\s*+(?:' + _STRING + rb'|[^",{}\[\]]++|([{\[]))', re.DOTALL
+)
 _UP_TO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:' + _STRING + rb'[^"{}\[\]]*+)*+[{}\[\]]', re.DOTALL)
 
 Key = tuple[int, int, bytes]  # begin and end in the line, quotes included, and the key
@@ -23,11 +25,10 @@ def top_level_keys(line: bytes) -> list[Key]:
     keys: list[Key] = []
     at = 1
     while (member := _MEMBER.match(line, at)) is not None:
-        token = member[1]
-        keys.append((*member.span(1), token[1:-1] if b"\\" not in token else _unescaped(token)))
-        at = member.end()
-        if line[at : at + 1] in (b"{", b"["):
-            at = _end_of_container(line, at)
+        key, escaped, bracket = member.groups()
+        start, end = member.span(1)
+        keys.append((start - 1, end + 1, _unescaped(key) if escaped else key))
+        at = member.end() if bracket is None else _end_of_container(line, member.start(3))
     return keys
 
 
@@ -63,8 +64,8 @@ def _free_name(name: bytes, taken: set[bytes]) -> bytes:
     return name
 
 
-def _unescaped(token: bytes) -> bytes:
+def _unescaped(key: bytes) -> bytes:
     try:
-        return msgspec.json.decode(token, type=str).encode()
+        return msgspec.json.decode(b'"%b"' % key, type=str).encode()
     except (msgspec.DecodeError, UnicodeError):
-        return token[1:-1]
+        return key

@@ -148,7 +148,7 @@ class SplunkCodec:
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
         heads = self._heads(batch)
-        sizes = [len(head) + len(line) + 2 for head, line in zip(heads, batch.lines, strict=True)]
+        sizes = [head + line + 2 for head, line in zip(map(len, heads), map(len, batch.lines), strict=True)]
         return Encoded(
             tuple(
                 self._request(
@@ -176,9 +176,9 @@ class SplunkCodec:
         for event in _decode_members(batch.payload):
             text = event.timestamp
             head, fraction = opened[text[:19]], text[19:-1]
-            if head and text[-1:] == "Z" and (not fraction or _is_fraction(fraction)):
+            if head and len(fraction) < 8 and fraction[1:].isdigit() and text[-1] == "Z" and text.isascii():
                 heads.append(f"{head}{fraction},{metadata}".encode())
-            else:  # an offset, a finer fraction, a time before 1970
+            else:  # whole seconds, an offset, a finer fraction, a time before 1970
                 heads.append(f"{_opened_slowly(text)}{metadata}".encode())
         return heads
 
@@ -304,10 +304,6 @@ def _metadata(settings: Settings) -> str:
     chosen = {field.name: text_option(settings, field) for field in (HOST, SOURCE, SOURCETYPE, INDEX)}
     pairs = (f'"{name}":{msgspec.json.encode(value).decode()}' for name, value in chosen.items() if value)
     return f'{",".join(pairs)},"event":'
-
-
-def _is_fraction(text: str) -> bool:
-    return len(text) <= 7 and text[0] == "." and text[1:].isdigit() and text.isascii()
 
 
 def _opened_slowly(timestamp: str) -> str:

@@ -37,7 +37,7 @@ class Transport(Protocol):
     """Safe to use from any number of tasks at once. A cancelled ``send`` closes its connection."""
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back: it may have arrived all the same.
+        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; the request may have arrived.
 
         Raises EgressBlocked before anything is sent.
         """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import SECRET_SETTINGS, Config, TcpAddress, UnixAddress, load, parse_listen
+from gateway.config import SECRET_SETTINGS, Config, TcpAddress, UnixAddress, load, parse_listen, strange_variables
 from gateway.errors import ConfigError
 from gateway.quantity import Bytes, Seconds
 from gateway.settings import describe
@@ -119,10 +119,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load({}, {}, tmp_path / "absent.toml")
 
 
-def test_a_misspelt_variable_is_refused() -> None:
-    """GATEWAY_* is the gateway's own: a typing error is not passed over."""
-    with pytest.raises(ConfigError, match="unknown GATEWAY_DATADIR; the nearest known one is GATEWAY_DATA_DIR"):
-        load({}, {"GATEWAY_DATADIR": "/data"}, None)
+def test_a_misspelt_variable_is_told_of() -> None:
+    """A variable with our prefix that is no setting has no effect, and the start says so with the nearest known one."""
+    assert load({}, {"GATEWAY_DATADIR": "/data"}, None) == Config()
+    (line,) = strange_variables({"GATEWAY_DATADIR": "/data", "GATEWAY_DATA_DIR": "/d", "GATEWAY_URL": "x", "HOME": "/"})
+    assert line == "GATEWAY_DATADIR is no setting and has no effect; the nearest one is GATEWAY_DATA_DIR"
 
 
 @pytest.mark.parametrize(

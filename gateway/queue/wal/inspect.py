@@ -16,6 +16,7 @@ from gateway.queue.wal.cursor import CursorState, Lane
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.journal import Restored, restore
 from gateway.queue.wal.opening import read_log_id
+from gateway.queue.wal.writer import Numbers
 
 
 class SegmentReport(msgspec.Struct, frozen=True):
@@ -71,22 +72,18 @@ def inspect_directory(path: Path) -> Inspection:
     files = DiskFiles(path)
     log_id = read_log_id(files)
     damage: list[DamageReport] = []
-    segments, ends = _segments(files, log_id, damage)
     restored = restore(files, log_id)
+    segments, ends = _segments(files, log_id, restored.proven, damage)
+    ends.raise_to(restored.numbers)
     consumers = [_consumer(state, restored, ends) for state in restored.states.values()]
     return Inspection(segments, consumers, damage)
 
 
-class _Ends(msgspec.Struct):
-    """The highest numbers that sound frames carry."""
-
-    stream: int = 0
-    sequences: dict[Subject, int] = msgspec.field(default_factory=dict)
-
-
-def _segments(files: Files, log_id: bytes, damage: list[DamageReport]) -> tuple[list[SegmentReport], _Ends]:
+def _segments(
+    files: Files, log_id: bytes, proven: dict[int, int], damage: list[DamageReport]
+) -> tuple[list[SegmentReport], Numbers]:
     reports: list[SegmentReport] = []
-    ends = _Ends()
+    ends = Numbers()
     headers: dict[str, segment.SegmentHeader] = {}
     for name in (f"log/{name}" for name in files.names("log") if name.endswith(".seg")):
         file = files.open(name)
@@ -100,7 +97,8 @@ def _segments(files: Files, log_id: bytes, damage: list[DamageReport]) -> tuple[
             headers[name] = header
     trusted = {header.previous_id: header.previous_end for header in headers.values()}
     for name, header in headers.items():
-        reports.append(_segment(files, name, header, trusted.get(header.segment_id), ends, damage))
+        end = header.sealed_end or trusted.get(header.segment_id)
+        reports.append(_segment(files, name, header, end, proven.get(header.segment_id, 0), ends, damage))
     return reports, ends
 
 
@@ -109,7 +107,8 @@ def _segment(
     name: str,
     header: segment.SegmentHeader,
     trusted_end: int | None,
-    ends: _Ends,
+    proven: int,
+    ends: Numbers,
     damage: list[DamageReport],
 ) -> SegmentReport:
     file = files.open(name)
@@ -122,16 +121,15 @@ def _segment(
         if trusted_end is not None and size < trusted_end:
             damage.append(DamageReport(name, size, trusted_end - size, None, "the file is shorter than it was"))
         seed = segment.seed_of(header)
-        for item in segment.walk(file.read_at, seed=seed, limit=limit, proven=trusted_end or 0):
+        for item in segment.walk(file.read_at, seed=seed, limit=limit, proven=trusted_end or proven):
             match item:
                 case segment.Located(header=found, body=body) if body is not None:
                     subject = record.subject_of(found, body)
                     frames, events = frames + 1, events + found.events
                     end_offset = found.first_offset + found.events
                     tenants.add(subject)
-                    ends.sequences[subject] = max(ends.sequences.get(subject, 0), found.sequence + found.events)
-                    if subject.kind is Lane.TENANT:
-                        ends.stream = max(ends.stream, found.stream_sequence + found.events)
+                    of_stream = found.stream_sequence + found.events if subject.kind is Lane.TENANT else 0
+                    ends.raise_to(Numbers(end_offset, of_stream, {subject: found.sequence + found.events}))
                 case segment.Damage(position=at, length=length, header=found):
                     what = "a frame's body is damaged" if found is not None else "frames cannot be recognised"
                     damage.append(DamageReport(name, at, length, found.events if found else None, what))
@@ -142,12 +140,12 @@ def _segment(
     return SegmentReport(name, header.first_offset, end_offset, frames, events, len(tenants), end_bytes, size)
 
 
-def _consumer(state: CursorState, restored: Restored, ends: _Ends) -> ConsumerReport:
+def _consumer(state: CursorState, restored: Restored, ends: Numbers) -> ConsumerReport:
     floor, counters = state.floor, state.counters
     tenant_end = (
-        ends.stream
+        ends.next_stream_sequence
         if state.tenant_id == ALL_TENANTS
-        else ends.sequences.get(Subject(Lane.TENANT, state.tenant_id), floor.tenant)
+        else ends.next_sequence.get(Subject(Lane.TENANT, state.tenant_id), floor.tenant)
     )
     if state.end is not None:
         tenant_end = min(tenant_end, state.end.tenant)
@@ -155,7 +153,7 @@ def _consumer(state: CursorState, restored: Restored, ends: _Ends) -> ConsumerRe
     waiting = max(tenant_end - floor.tenant, 0)
     for lane in (Lane.BACKFILL, Lane.REPLAY):
         sequence = floor.sequence(lane)
-        waiting += max(ends.sequences.get(Subject(lane, state.consumer_id), sequence) - sequence, 0)
+        waiting += max(ends.next_sequence.get(Subject(lane, state.consumer_id), sequence) - sequence, 0)
     below_floor = (
         floor.tenant + floor.backfill + floor.replay - state.start.tenant - state.start.backfill - state.start.replay
     )

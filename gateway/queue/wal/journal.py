@@ -20,6 +20,7 @@ from gateway.queue import Gap, Subject, SubjectKind
 from gateway.queue.wal import record, segment
 from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.files import File, Files
+from gateway.queue.wal.writer import Numbers
 from gateway.telemetry import Event
 
 JOURNAL_BYTES = 4 << 20
@@ -28,10 +29,16 @@ _SUBJECT = Subject(SubjectKind.TENANT, "")
 
 
 class LogEnd(msgspec.Struct, frozen=True, array_like=True):
-    """How much of a segment was durable when the tick was written: proof against taking damage for a torn tail."""
+    """How far the log had come when the tick was written: proof against taking damage for a torn tail.
+
+    ``sequences`` are the next free ones of the subjects that got events since the last tick, as (kind, name, sequence).
+    """
 
     segment_id: int
     durable_end: int
+    next_offset: int
+    next_stream_sequence: int
+    sequences: list[tuple[int, str, int]]
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
@@ -45,11 +52,19 @@ class Restored(msgspec.Struct):
     states: dict[str, CursorState] = msgspec.field(default_factory=dict)
     gaps: dict[str, list[Gap]] = msgspec.field(default_factory=dict)
     proven: dict[int, int] = msgspec.field(default_factory=dict)
+    numbers: Numbers = msgspec.field(default_factory=Numbers)
     generation: int = 0
 
     def apply(self, tick: Tick) -> None:
-        known = self.proven.get(tick.log_end.segment_id, 0)
-        self.proven[tick.log_end.segment_id] = max(known, tick.log_end.durable_end)
+        end = tick.log_end
+        self.proven[end.segment_id] = max(self.proven.get(end.segment_id, 0), end.durable_end)
+        self.numbers.raise_to(
+            Numbers(
+                end.next_offset,
+                end.next_stream_sequence,
+                {Subject(SubjectKind(kind), name): sequence for kind, name, sequence in end.sequences},
+            )
+        )
         for state in tick.states:
             if state.removed:
                 self.states.pop(state.consumer_id, None)
@@ -94,9 +109,9 @@ class Journal:
         self._seed = 0
         self.begin(log_end, states)
 
-    def fits(self, states: Sequence[CursorState]) -> bool:
+    def fits(self, log_end: LogEnd, states: Sequence[CursorState]) -> bool:
         """Whether a tick can be appended, or a new generation has to ``begin`` with all states."""
-        return self._file is not None and self._position + len(_body(states)) + 256 <= self._journal_bytes
+        return self._file is not None and self._position + len(_body(log_end, states)) + 256 <= self._journal_bytes
 
     def append(self, log_end: LogEnd, states: Sequence[CursorState]) -> None:
         """Make a tick durable. After an OSError the file is given up and the next call must be ``begin``."""
@@ -118,7 +133,7 @@ class Journal:
         temporary, name = f"cursors/{self._generation:016d}.tmp", _path(self._generation)
         header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(header)
-        size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(states)) + 4096)
+        size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
         file = self._files.create(temporary, size)
         buffers = self._frame(log_end, states)
         try:
@@ -137,12 +152,11 @@ class Journal:
             self._file = None
 
     def _frame(self, log_end: LogEnd, states: Sequence[CursorState]) -> list[bytes]:
-        body = msgspec.msgpack.encode(Tick(log_end, list(states)))
         return record.encode(
             seed=self._seed,
             kind=record.Kind.CHECKPOINT,
             subject=_SUBJECT,
-            payload=body,
+            payload=_body(log_end, states),
             events=len(states),
             synced_end=self._position,
         )
@@ -153,8 +167,8 @@ class Journal:
         self._files.unlink([name for name in names if name not in kept])
 
 
-def _body(states: Iterable[CursorState]) -> bytes:
-    return msgspec.msgpack.encode(list(states))
+def _body(log_end: LogEnd, states: Sequence[CursorState]) -> bytes:
+    return msgspec.msgpack.encode(Tick(log_end, list(states)))
 
 
 def _path(generation: int) -> str:

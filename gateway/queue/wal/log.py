@@ -8,10 +8,9 @@ their own.
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -19,9 +18,10 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import Queue
-from gateway.errors import QueueFull, QueueUnavailable
+from gateway.errors import QueueFull
 from gateway.queue import ALL_TENANTS, Consumer, Counters, Entry, GapReason, QueueStatus, Subject
-from gateway.queue.wal import reader, retention
+from gateway.queue.wal import compaction, reader, retention
+from gateway.queue.wal.commit import RETRY_AFTER_S, GroupCommit
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays
@@ -33,20 +33,15 @@ from gateway.queue.wal.tail import MemoryTail
 from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
 from gateway.telemetry import Event, Metrics
 
-COMMIT_BYTES_MAX = 8 << 20
-RETRY_AFTER_S = 5.0
-HEAL_INTERVAL_S = 1.0
 RETENTION_INTERVAL_S = 1.0
 
+_FULL = (
+    "the queue's disk budget is used up by events that destinations have not taken yet; "
+    "mend the destinations that lag, or raise queue.disk_budget"
+)
 _EVERYTHING = Subject(Lane.TENANT, ALL_TENANTS)
 
 T = TypeVar("T")
-
-
-class _Append(msgspec.Struct, frozen=True):
-    entries: Sequence[Entry]
-    size_bytes: int
-    waiter: asyncio.Future[None]
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -69,7 +64,7 @@ class WalQueue:
         self, opened: Opened, settings: Queue, *, clock: Clock, metrics: Metrics, spares: ThreadPoolExecutor
     ) -> None:
         self._files, self._log_id, self._writer = opened.files, opened.log_id, opened.writer
-        self._clock, self._metrics = clock, metrics
+        self._clock = clock
         self._settings = settings
         self._budget = retention.budget_of(settings.disk_budget_bytes, opened.segment_bytes)
         self._loop = asyncio.get_running_loop()
@@ -79,16 +74,14 @@ class WalQueue:
         self._next_sequence = dict(opened.recovered.numbers.next_sequence)
         self._event_bytes = _event_bytes(self._sealed)
         self.tail = MemoryTail(settings.tail_bytes, self._active.first_offset)
-        self._pending: deque[_Append] = deque()
-        self._pending_bytes = 0
-        self._room = asyncio.Event()
-        self._committing = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._closing = False
-        self._problem = ""
-        self._retry_at_s = 0.0
-        self._commits = ThreadPoolExecutor(1, "log-commit")
+        self._commits = GroupCommit(
+            opened.writer,
+            pending_bytes_max=settings.pending_bytes_max,
+            refuse_if_full=self._refuse_if_full,
+            on_committed=self._show,
+            clock=clock,
+            metrics=metrics,
+        )
         self._reads = ThreadPoolExecutor(4, "log-read")
         self._upkeep = ThreadPoolExecutor(1, "log-upkeep")
         self._spares = spares
@@ -96,6 +89,7 @@ class WalQueue:
         self._listeners: dict[str, set[WalConsumer]] = {}
         self._changed: dict[str, WalConsumer] = {}
         self._removed: list[str] = []
+        self._touched: set[Subject] = set()
         self._journal: Journal | None = None
         self._generation = opened.restored.generation
         self._checkpoint_lock = asyncio.Lock()
@@ -104,18 +98,7 @@ class WalQueue:
     # -- EventQueue
 
     async def append(self, entries: Sequence[Entry]) -> None:
-        size = sum(len(entry.payload) for entry in entries)
-        self._refuse_if_needed(size)
-        while self._pending_bytes and self._pending_bytes + size > self._settings.pending_bytes_max:
-            self._room.clear()
-            await self._room.wait()
-            self._refuse_if_needed(size)
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        waiter.add_done_callback(_retrieve)
-        self._pending.append(_Append(entries, size, waiter))
-        self._pending_bytes += size
-        self._commit_next()
-        await asyncio.shield(waiter)
+        await self._commits.append(entries)
 
     async def add_consumer(self, consumer_id: str, tenant_id: str) -> Consumer:
         async with self._admission_lock:
@@ -152,9 +135,9 @@ class WalQueue:
         await self.in_thread(consumer.discard_files)
 
     def status(self) -> QueueStatus:
-        problem = self._problem
+        problem = self._commits.problem
         if not problem and self._used_bytes() >= self._budget.refuse_bytes:
-            problem = self._full_text()
+            problem = _FULL
         return QueueStatus(
             problem=problem,
             disk_bytes=self._disk_bytes(),
@@ -170,25 +153,23 @@ class WalQueue:
         next_retention_s = 0.0
         while True:
             await self._clock.sleep(self._settings.checkpoint_s)
-            if self._changed or self._removed:
+            if self._changed or self._removed or self._touched:
                 await self._checkpoint_quietly()
-            if self._problem and self._clock.monotonic_s() >= self._retry_at_s:
-                await self._heal()
+            await self._commits.heal_if_due()
             if self._clock.monotonic_s() >= next_retention_s:
                 next_retention_s = self._clock.monotonic_s() + RETENTION_INTERVAL_S
                 await self._retain()
 
     def refuse_appends(self) -> None:
         """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
-        self._closing = True
-        self._room.set()
+        self._commits.refuse()
 
     async def close(self) -> None:
         """Commit what was handed over, checkpoint, close the files. What is not checkpointed comes again."""
         self.refuse_appends()
-        await self._idle.wait()
+        await self._commits.close()
         await self._checkpoint_quietly()
-        for executor in (self._commits, self._reads, self._upkeep, self._spares):
+        for executor in (self._reads, self._upkeep, self._spares):
             await asyncio.to_thread(executor.shutdown)
         await asyncio.to_thread(self._close_files)
 
@@ -214,16 +195,24 @@ class WalQueue:
         return size / events if events else 0.0
 
     async def read(self, wanted: Wanted, start: Bookmark, bytes_max: int) -> Chunk:
-        segments = [*self._sealed, self._active]
-        end_offset = self._active.end_offset
-        return await self._loop.run_in_executor(
-            self._reads,
-            lambda: reader.read(self._files, segments, wanted, start, bytes_max=bytes_max, end_offset=end_offset),
+        return await self._reading(
+            lambda segments: reader.read(
+                self._files, segments, wanted, start, bytes_max=bytes_max, end_offset=segments[-1].end_offset
+            )
         )
 
     async def last_frame(self, wanted: Wanted) -> Frame | None:
-        segments = [*self._sealed, self._active]
-        return await self._loop.run_in_executor(self._reads, lambda: reader.last_frame(self._files, segments, wanted))
+        return await self._reading(lambda segments: reader.last_frame(self._files, segments, wanted))
+
+    async def _reading(self, read: Callable[[list[Segment]], T]) -> T:
+        """Read in a thread, again from the start when a segment was removed or rewritten meanwhile."""
+        while True:
+            segments = [*self._sealed, self._active]
+            try:
+                return await self._loop.run_in_executor(self._reads, read, segments)
+            except FileNotFoundError:
+                if segments[:-1] == self._sealed:
+                    raise
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._upkeep, function)
@@ -240,64 +229,17 @@ class WalQueue:
 
     # -- commits
 
-    def _refuse_if_needed(self, size: int) -> None:
-        if self._closing:
-            raise QueueUnavailable(
-                "the gateway is stopping; send the request again to the next one", retry_after_s=RETRY_AFTER_S
-            )
-        if self._problem and self._clock.monotonic_s() < self._retry_at_s:
-            raise QueueUnavailable(self._problem, retry_after_s=RETRY_AFTER_S)
-        if self._used_bytes() + self._pending_bytes + size > self._budget.refuse_bytes:
-            raise QueueFull(self._full_text(), retry_after_s=RETRY_AFTER_S)
-
-    def _full_text(self) -> str:
-        return (
-            "the queue's disk budget is used up by events that destinations have not taken yet; "
-            "mend the destinations that lag, or raise queue.disk_budget"
-        )
-
-    def _commit_next(self) -> None:
-        if self._committing or not self._pending:
-            return
-        batch = [self._pending.popleft()]
-        size = batch[0].size_bytes
-        while self._pending and size + self._pending[0].size_bytes <= COMMIT_BYTES_MAX:
-            batch.append(self._pending.popleft())
-            size += batch[-1].size_bytes
-        self._committing = True
-        self._idle.clear()
-        entries = [entry for append in batch for entry in append.entries]
-        started_s = self._clock.monotonic_s()
-        running = self._commits.submit(self._writer.commit, entries)
-        running.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._committed, batch, size, started_s, done)
-        )
-
-    def _committed(self, batch: list[_Append], size: int, started_s: float, done: Future[Committed]) -> None:
-        self._committing = False
-        self._pending_bytes -= size
-        error = done.exception()
-        if error is None:
-            self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
-            self._show(done.result())
-            self._problem = ""
-        else:
-            self._fail(error)
-        for append in batch:
-            if not append.waiter.done():
-                _answer(append.waiter, error, self._problem)
-        self._room.set()
-        self._commit_next()
-        if not self._committing:
-            self._idle.set()
+    def _refuse_if_full(self, size_bytes: int) -> None:
+        if self._used_bytes() + size_bytes > self._budget.refuse_bytes:
+            raise QueueFull(_FULL, retry_after_s=RETRY_AFTER_S)
 
     def _show(self, committed: Committed) -> None:
         """Make a durable batch visible: numbers, memory, and the consumers that it is for."""
-        self._metrics.commit_bytes.inc(committed.written_bytes)
         self._sealed += committed.sealed
         self._active = committed.active
         for frame in committed.frames:
             self._next_sequence[frame.subject] = frame.sequence + frame.count
+            self._touched.add(frame.subject)
             if frame.subject.kind is Lane.TENANT:
                 self._next_stream_sequence = frame.stream_sequence + frame.count
             for key in (frame.subject, _EVERYTHING):
@@ -314,34 +256,6 @@ class WalQueue:
                 consumer.wake()
         elif (addressed := self._consumers.get(subject.name)) is not None:
             addressed.wake()
-
-    def _fail(self, error: BaseException) -> None:
-        self._metrics.commit_failures.inc()
-        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            self._problem = "the disk of the data directory is full; free space on it or lower queue.disk_budget"
-        else:
-            self._problem = "the disk of the data directory fails to write; check it and its file system"
-        structlog.get_logger().error(Event.LOG_COMMIT_FAILED, error=str(error), problem=self._problem)
-
-    async def _heal(self) -> None:
-        """Find out whether the disk takes writes again, since no producer may be trying."""
-        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
-        if self._committing:
-            return
-        self._committing = True
-        self._idle.clear()
-        try:
-            self._active, sealed = await self._loop.run_in_executor(self._commits, self._writer.heal)
-            self._sealed += sealed
-            self._problem = ""
-        except OSError as error:
-            structlog.get_logger().warning(Event.LOG_COMMIT_FAILED, error=str(error), problem=self._problem)
-        finally:
-            self._committing = False
-            self._commit_next()
-            if not self._committing:
-                self._idle.set()
 
     # -- consumers
 
@@ -378,20 +292,31 @@ class WalQueue:
         removed, self._removed = self._removed, []
         gone = [_gone(consumer_id) for consumer_id in removed]
         states = [consumer.state(whole=False) for consumer in changed.values()] + gone
-        log_end = LogEnd(self._active.segment_id, self._active.durable_end)
+        touched, self._touched = self._touched, set()
+        log_end = self._log_end(touched)
         try:
-            if self._journal is not None and self._journal.fits(states):
-                journal = self._journal
+            journal = self._journal
+            if journal is not None and journal.fits(log_end, states):
                 await asyncio.shield(self.in_thread(lambda: journal.append(log_end, states)))
             else:
-                await self._begin_journal(log_end)
+                await self._begin_journal(self._log_end(self._next_sequence))
         except BaseException:
             self._changed = {**changed, **self._changed}
             self._removed = removed + self._removed
+            self._touched |= touched
             raise
         for state in states:
             if (consumer := changed.get(state.consumer_id)) is not None:
                 consumer.journaled_floor = state.floor
+
+    def _log_end(self, subjects: Iterable[Subject]) -> LogEnd:
+        return LogEnd(
+            self._active.segment_id,
+            self._active.durable_end,
+            self._active.end_offset,
+            self._next_stream_sequence,
+            [(int(subject.kind), subject.name, self._next_sequence[subject]) for subject in subjects],
+        )
 
     async def _begin_journal(self, log_end: LogEnd) -> None:
         everything = [consumer.state(whole=True) for consumer in self._consumers.values()]
@@ -412,6 +337,33 @@ class WalQueue:
         await self._remove_unneeded()
         while self._used_bytes() > self._budget.evict_bytes and await self._evict_oldest():
             await self._remove_unneeded()
+        await self._compact_one()
+
+    async def _compact_one(self) -> None:
+        """Rewrite the oldest segment of which little is needed, one in each round."""
+        found = compaction.worthwhile(self._sealed, self._claims())
+        if found is None:
+            return
+        old, need = found
+        rewrite = partial(
+            compaction.rewrite,
+            self._files,
+            old,
+            need,
+            log_id=self._log_id,
+            segment_id=self._writer.take_segment_id(),
+            now_us=int(self.now_s() * 1e6),
+        )
+        try:
+            new = await self.in_thread(rewrite)
+            self._sealed = [new if item is old else item for item in self._sealed]
+            await self.in_thread(lambda: self._files.unlink([old.name, old.index_name]))
+        except OSError as error:
+            structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[old.name])
+        else:
+            structlog.get_logger().info(
+                Event.LOG_SEGMENT_COMPACTED, segment=new.name, bytes_before=old.file_bytes, bytes_after=new.file_bytes
+            )
 
     async def _remove_unneeded(self) -> None:
         removable = retention.unneeded(self._sealed, self._claims())
@@ -474,18 +426,3 @@ def _event_bytes(segments: Sequence[Segment]) -> dict[Subject, tuple[int, int]]:
 def _gone(consumer_id: str) -> CursorState:
     nowhere = Place(0, 0, 0, 0)
     return CursorState(consumer_id, "", nowhere, nowhere, [], Counters(), removed=True)
-
-
-def _answer(waiter: asyncio.Future[None], error: BaseException | None, problem: str) -> None:
-    if error is None:
-        waiter.set_result(None)
-    elif isinstance(error, OSError):
-        waiter.set_exception(QueueUnavailable(problem, retry_after_s=RETRY_AFTER_S))
-    else:
-        waiter.set_exception(error)
-
-
-def _retrieve(waiter: asyncio.Future[None]) -> None:
-    """A cancelled caller leaves its waiter behind; look at its exception so that nobody reports it as forgotten."""
-    if not waiter.cancelled():
-        waiter.exception()

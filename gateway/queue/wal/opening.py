@@ -56,7 +56,8 @@ def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPo
     log_id = read_log_id(files)
     restored = restore(files, log_id)
     recovered = recover(files, log_id=log_id, proven=restored.proven)
-    _raise_numbers(recovered.numbers, restored)
+    recovered.numbers.raise_to(restored.numbers)
+    recovered.numbers.raise_to(_passed(restored))
     segment_bytes = retention.segment_bytes_of(settings.disk_budget_bytes, settings.segment_bytes)
     writer = Writer(
         files,
@@ -94,21 +95,17 @@ def read_log_id(files: Files) -> bytes:
     return bytes.fromhex(meta.log_id)
 
 
-def _raise_numbers(numbers: Numbers, restored: Restored) -> None:
-    """Numbers are never used twice: what a consumer has passed stays passed, also where its segments are gone or
-    lost.
-    """
+def _passed(restored: Restored) -> Numbers:
+    """What consumers have passed stays passed, also where its segments are gone or lost."""
+    numbers = Numbers()
     for state in restored.states.values():
-        floor = state.floor
-        numbers.next_offset = max(numbers.next_offset, floor.offset)
-        for lane, name in (
-            (Lane.TENANT, state.tenant_id),
-            (Lane.BACKFILL, state.consumer_id),
-            (Lane.REPLAY, state.consumer_id),
-        ):
-            if lane is Lane.TENANT and name == ALL_TENANTS:
-                numbers.next_stream_sequence = max(numbers.next_stream_sequence, floor.tenant)
-            else:
-                subject = Subject(lane, name)
-                known = numbers.next_sequence.get(subject, 0)
-                numbers.next_sequence[subject] = max(known, floor.sequence(lane))
+        lanes = ((Lane.TENANT, state.tenant_id), (Lane.BACKFILL, state.consumer_id), (Lane.REPLAY, state.consumer_id))
+        of_all = state.tenant_id == ALL_TENANTS
+        numbers.raise_to(
+            Numbers(
+                state.floor.offset,
+                state.floor.tenant if of_all else 0,
+                {Subject(lane, name): state.floor.sequence(lane) for lane, name in lanes if name != ALL_TENANTS},
+            )
+        )
+    return numbers

@@ -40,25 +40,33 @@ def recover(files: Files, *, log_id: bytes, proven: dict[int, int]) -> Recovered
     files.unlink(leftovers)
     found = [f for name in names if (f := _read_header(files, name, log_id)) is not None]
     found.sort(key=lambda f: f.header.segment_id)
+    last = max((f.header.segment_id for f in found if not f.header.sealed_end), default=0)
+    used = [0, *(f.header.segment_id for f in found), *(_id_of_leftover(name) for name in leftovers)]
+    found = _without_replaced(files, found)
     ends = {f.header.previous_id: f.header.previous_end for f in found}
     segments = []
     for f in found:
-        trusted = ends.get(f.header.segment_id)
+        trusted = f.header.sealed_end or ends.get(f.header.segment_id)
         if trusted is None:
             sealed = _recover_last(files, f, proven.get(f.header.segment_id, 0))
         else:
             sealed = _recover_sealed(files, f, trusted)
         segments.append(sealed)
     segments.sort(key=lambda s: (s.first_offset, s.segment_id))
-    newest = max((s.segment_id for s in segments), default=0)
-    used = [newest, *(_id_of_leftover(name) for name in leftovers)]
-    last = max(segments, key=lambda s: s.segment_id, default=None)
     return Recovered(
         segments=segments,
         numbers=_numbers(segments),
-        previous=(last.segment_id, last.durable_end) if last else (0, 0),
+        previous=next(((s.segment_id, s.durable_end) for s in segments if s.segment_id == last), (0, 0)),
         next_segment_id=max(used) + 1,
     )
+
+
+def _without_replaced(files: Files, found: list[_Found]) -> list[_Found]:
+    """Of segments with the same first offset the highest id stays: the others were rewritten into it, or are empty."""
+    newest = {f.header.first_offset: f for f in found}  # in ascending order of ids
+    replaced = [f for f in found if newest[f.header.first_offset] is not f]
+    files.unlink([name for f in replaced for name in (f.name, f.name.removesuffix(".seg") + ".idx")])
+    return list(newest.values())
 
 
 class Contents(msgspec.Struct):

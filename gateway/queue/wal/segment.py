@@ -20,7 +20,7 @@ from gateway.queue.wal import record
 MAGIC = b"AUDSEG\0\1"
 HEADER_BYTES = 4096
 FORMAT_VERSION = 1
-_HEADER = struct.Struct("<8sHHI16sQQQQQQ")
+_HEADER = struct.Struct("<8sHHI16sQQQQQQQ")
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{16})\.seg")
 _WALK_BYTES = 1 << 20
@@ -29,7 +29,10 @@ Read = Callable[[int, int], bytes]
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
-    """``previous_end`` is how many bytes of the previous segment are trusted, decided once and for ever."""
+    """``previous_end`` is how many bytes of the previous segment are trusted, decided once and for ever.
+
+    ``sealed_end`` is the own end of a segment that was written whole; 0 for one that grows.
+    """
 
     log_id: bytes
     segment_id: int
@@ -38,6 +41,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     previous_id: int
     previous_end: int
     created_us: int
+    sealed_end: int = 0
 
 
 def encode_header(header: SegmentHeader) -> bytes:
@@ -53,6 +57,7 @@ def encode_header(header: SegmentHeader) -> bytes:
         header.previous_id,
         header.previous_end,
         header.created_us,
+        header.sealed_end,
     )
     return (raw + _CHECKSUM.pack(record.checksum(raw))).ljust(HEADER_BYTES, b"\0")
 

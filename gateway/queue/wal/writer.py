@@ -7,6 +7,7 @@ synced again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
@@ -80,6 +81,13 @@ class Numbers(msgspec.Struct):
     next_stream_sequence: int = 0
     next_sequence: dict[Subject, int] = msgspec.field(default_factory=dict)
 
+    def raise_to(self, other: Numbers) -> None:
+        """No number is ever used twice: take the higher one of each."""
+        self.next_offset = max(self.next_offset, other.next_offset)
+        self.next_stream_sequence = max(self.next_stream_sequence, other.next_stream_sequence)
+        for subject, sequence in other.next_sequence.items():
+            self.next_sequence[subject] = max(self.next_sequence.get(subject, 0), sequence)
+
 
 class Committed(msgspec.Struct, frozen=True):
     """``active`` is the segment that holds the end of the log now; ``sealed`` those that were closed on the way."""
@@ -118,7 +126,7 @@ class Writer:
         self._files = files
         self._log_id = log_id
         self._numbers = numbers
-        self._next_segment_id = next_segment_id
+        self._segment_ids = itertools.count(next_segment_id)
         self._segment_bytes = max(segment_bytes, segment.HEADER_BYTES * 2)
         self._compressor = zstandard.ZstdCompressor(level=compression_level) if compression_level else None
         self._now_us = now_us
@@ -158,6 +166,10 @@ class Writer:
         else:
             self._rotate()
         return self._active, self._take_sealed()
+
+    def take_segment_id(self) -> int:
+        """An id that no segment has had. Safe from any thread."""
+        return next(self._segment_ids)
 
     def close(self) -> None:
         if self._spare is not None:
@@ -317,7 +329,7 @@ class Writer:
         )
 
     def _order_spare(self) -> None:
-        number = self._take_segment_id()
+        number = self.take_segment_id()
         name = f"log/spare-{number:016x}.tmp"
         self._spare = number, self._spare_executor.submit(self._files.create, name, self._segment_bytes)
 
@@ -332,11 +344,6 @@ class Writer:
     def _take_sealed(self) -> list[Segment]:
         sealed, self._sealed = self._sealed, []
         return sealed
-
-    def _take_segment_id(self) -> int:
-        number = self._next_segment_id
-        self._next_segment_id += 1
-        return number
 
 
 def book_share(

@@ -145,6 +145,13 @@ def test_update_changes_only_what_is_given(stub: Any, gateway_command: Command) 
     )
 
 
+def test_an_empty_text_clears_one_list_of_the_filter(stub: Any, gateway_command: Command) -> None:
+    """The other lists of the stored filter stay."""
+    identity = stub.add_destination("one", filter={"actions": ["key.*"], "outcomes": ["FAILURE"]})
+    gateway_command("destinations", "update", identity, "--filter-action", "")
+    assert stub.requests[-1][2] == {"filter": {"actions": [], "outcomes": ["FAILURE"]}}
+
+
 def test_update_without_a_change_is_refused(stub: Any, gateway_command: Command) -> None:
     """No empty PUT is sent."""
     result = gateway_command("destinations", "update", stub.add_destination("one"))

@@ -52,9 +52,6 @@ class Provider:
         self.limits = Limits(events_max=events_max, bytes_max=1 << 20)
         self.requests: list[list[bytes]] = []
         self.hold: asyncio.Event | None = None
-        self.ack_poll_s = 0.0
-        self.ack_timeout_s = 300.0
-        self.confirmed: set[int] = set()
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
         return Encoded((Request("http://siem", (), batch.payload, range(len(batch))),))
@@ -63,12 +60,6 @@ class Provider:
         outcome = self.decide(request.body.split(b"\n"))
         assert not isinstance(outcome, TransportError)
         return outcome
-
-    def encode_ack_poll(self, ack_ids: Sequence[int], context: Context) -> Request:
-        return Request("http://siem/ack", (), b"")
-
-    def classify_ack_poll(self, reply: Reply) -> AckReport:
-        return AckReport(frozenset(self.confirmed))
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
         if request.url.endswith("/ack"):
@@ -81,6 +72,23 @@ class Provider:
         return Reply(200, {}, b"")
 
     failing: TransportError | None = None
+
+
+class AcknowledgingProvider(Provider):
+    """One that confirms later: ``confirmed`` are the ids that it admits to when it is asked."""
+
+    ack_poll_s = 10.0
+    ack_timeout_s = 300.0
+
+    def __init__(self, decide: Decide) -> None:
+        super().__init__(decide)
+        self.confirmed: set[int] = set()
+
+    def encode_ack_poll(self, ack_ids: Sequence[int], context: Context) -> Request:
+        return Request("http://siem/ack", (), b"")
+
+    def classify_ack_poll(self, reply: Reply) -> AckReport:
+        return AckReport(frozenset(self.confirmed))
 
 
 DESTINATION = Destination(
@@ -425,8 +433,7 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
     not.
     """
     ids = iter(range(100))
-    provider = Provider(lambda lines: AwaitAck(next(ids)))
-    provider.ack_poll_s = 10.0
+    provider = AcknowledgingProvider(lambda lines: AwaitAck(next(ids)))
     house.start(provider)
     await house.post(3)
     await house.clock.run_until(lambda: len(provider.requests) == 1)

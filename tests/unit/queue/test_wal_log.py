@@ -336,3 +336,25 @@ async def _eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def test_a_dead_destination_holds_its_own_tenants_data_and_not_everybodys(opener: Opener) -> None:
+    """Segments that only a laggard needs are rewritten to its frames; it still gets every one of them, after a
+    restart too.
+    """
+    queue = await opener()
+    await queue.add_consumer("siem_dead", "a")
+    others = [await queue.add_consumer(f"siem_{n}", f"t{n}") for n in range(9)]
+    for n in range(0, 600, 20):
+        await queue.append([entry("a", n, 20, padding=500), *(entry(f"t{k}", n, 20, padding=500) for k in range(9))])
+        for other in others:
+            await take_all(other)
+    tenant_bytes = sum(len(entry("a", n, 1, padding=500).payload) + 1 for n in range(600))
+    segment_bytes = 256 << 10
+    await _eventually(lambda: queue.status().disk_bytes <= 1.2 * tenant_bytes + 5 * segment_bytes)
+    await opener.close()
+    dead = (await opener()).consumer("siem_dead")
+    assert dead is not None
+    assert [line.split(b'"')[3] for line in await take_all(dead)] == [b"a-%d" % n for n in range(600)]
+    assert dead.ledger().balanced
+    assert await dead.gaps() == []

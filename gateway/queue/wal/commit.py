@@ -1,0 +1,180 @@
+"""The group commit: appends that wait while one is being written go into the next one together, and share its sync.
+
+One commit is in flight at a time, in a thread of its own. What the disk fails is answered with a time to come back;
+whether it takes writes again is tried once a second, also when no producer comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+import structlog
+
+from gateway.clock import Clock
+from gateway.errors import QueueUnavailable
+from gateway.queue import Entry
+from gateway.queue.wal.writer import Committed, Writer
+from gateway.telemetry import Event, Metrics
+
+COMMIT_BYTES_MAX = 8 << 20
+RETRY_AFTER_S = 5.0
+HEAL_INTERVAL_S = 1.0
+
+
+class _Append(msgspec.Struct, frozen=True):
+    entries: Sequence[Entry]
+    size_bytes: int
+    waiter: asyncio.Future[None]
+
+
+class GroupCommit:
+    """Belongs to the event loop. ``on_committed`` is called there with each durable batch, before its appenders go on.
+
+    ``refuse_if_full`` is asked with the bytes that wait and are to be added; it raises QueueFull.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        pending_bytes_max: int,
+        refuse_if_full: Callable[[int], None],
+        on_committed: Callable[[Committed], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._writer = writer
+        self._pending_bytes_max = pending_bytes_max
+        self._refuse_if_full = refuse_if_full
+        self._on_committed = on_committed
+        self._clock, self._metrics = clock, metrics
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "log-commit")
+        self._pending: deque[_Append] = deque()
+        self._pending_bytes = 0
+        self._room = asyncio.Event()
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._refusing = False
+        self._retry_at_s = 0.0
+        self.problem = ""
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """As ``EventQueue.append``."""
+        size = sum(len(entry.payload) for entry in entries)
+        self._refuse_if_needed(size)
+        while self._pending_bytes and self._pending_bytes + size > self._pending_bytes_max:
+            self._room.clear()
+            await self._room.wait()
+            self._refuse_if_needed(size)
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiter.add_done_callback(_retrieve)
+        self._pending.append(_Append(entries, size, waiter))
+        self._pending_bytes += size
+        self._begin_next()
+        await asyncio.shield(waiter)
+
+    def refuse(self) -> None:
+        """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
+        self._refusing = True
+        self._room.set()
+
+    async def heal_if_due(self) -> None:
+        """After a failure, find out whether the disk takes writes again."""
+        if not self.problem or self._busy or self._clock.monotonic_s() < self._retry_at_s:
+            return
+        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
+        self._begin()
+        try:
+            active, sealed = await self._loop.run_in_executor(self._thread, self._writer.heal)
+            self._on_committed(Committed([], active, sealed, 0))
+            self.problem = ""
+        except OSError as error:
+            structlog.get_logger().warning(Event.LOG_COMMIT_FAILED, error=str(error), problem=self.problem)
+        finally:
+            self._end()
+
+    async def close(self) -> None:
+        """Commit what was handed over, then end the thread."""
+        self.refuse()
+        await self._idle.wait()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _refuse_if_needed(self, size: int) -> None:
+        if self._refusing:
+            text = "the gateway is stopping; send the request again to the next one"
+            raise QueueUnavailable(text, retry_after_s=RETRY_AFTER_S)
+        if self.problem and self._clock.monotonic_s() < self._retry_at_s:
+            raise QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S)
+        self._refuse_if_full(self._pending_bytes + size)
+
+    def _begin_next(self) -> None:
+        if self._busy or not self._pending:
+            return
+        batch = [self._pending.popleft()]
+        size = batch[0].size_bytes
+        while self._pending and size + self._pending[0].size_bytes <= COMMIT_BYTES_MAX:
+            batch.append(self._pending.popleft())
+            size += batch[-1].size_bytes
+        self._begin()
+        entries = [entry for append in batch for entry in append.entries]
+        started_s = self._clock.monotonic_s()
+        running = self._thread.submit(self._writer.commit, entries)
+        running.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._finish, batch, size, started_s, done)
+        )
+
+    def _finish(self, batch: list[_Append], size: int, started_s: float, done: Future[Committed]) -> None:
+        self._pending_bytes -= size
+        error = done.exception()
+        if error is None:
+            self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
+            self._metrics.commit_bytes.inc(done.result().written_bytes)
+            self.problem = ""
+            self._on_committed(done.result())
+        else:
+            self._fail(error)
+        for append in batch:
+            if not append.waiter.done():
+                self._answer(append.waiter, error)
+        self._room.set()
+        self._end()
+
+    def _begin(self) -> None:
+        self._busy = True
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._busy = False
+        self._begin_next()
+        if not self._busy:
+            self._idle.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._metrics.commit_failures.inc()
+        self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self.problem = "the disk of the data directory is full; free space on it or lower queue.disk_budget"
+        else:
+            self.problem = "the disk of the data directory fails to write; check it and its file system"
+        structlog.get_logger().error(Event.LOG_COMMIT_FAILED, error=str(error), problem=self.problem)
+
+    def _answer(self, waiter: asyncio.Future[None], error: BaseException | None) -> None:
+        if error is None:
+            waiter.set_result(None)
+        elif isinstance(error, OSError):
+            waiter.set_exception(QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S))
+        else:
+            waiter.set_exception(error)
+
+
+def _retrieve(waiter: asyncio.Future[None]) -> None:
+    """A cancelled caller leaves its waiter behind; look at its exception so that nobody reports it as forgotten."""
+    if not waiter.cancelled():
+        waiter.exception()

@@ -1,0 +1,272 @@
+"""The log on a disk that fails, tears and rots."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Bytes, Queue
+from gateway.errors import LogCorrupt, QueueUnavailable
+from gateway.queue import Consumer, Entry, GapReason, Refused, Subject, SubjectKind
+from gateway.queue.wal.files import DiskFiles
+from gateway.queue.wal.inspect import inspect_directory
+from gateway.queue.wal.log import WalQueue
+from gateway.queue.wal.opening import open_queue
+from gateway.telemetry import Metrics
+from tests.clock import ManualClock
+from tests.faulty_files import FaultyFiles
+
+SETTINGS = Queue(disk_budget_bytes=Bytes(64 << 20), segment_bytes=Bytes(1 << 20), compression_level=0)
+
+
+class Opened:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clock = ManualClock()
+        self.files = FaultyFiles(root)
+        self.queue: WalQueue | None = None
+
+    async def open(self, files: DiskFiles | None = None) -> WalQueue:
+        self.queue = await open_queue(files or self.files, SETTINGS, clock=self.clock, metrics=Metrics())
+        return self.queue
+
+    async def close(self) -> None:
+        if self.queue is not None:
+            await self.queue.close()
+            self.queue = None
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
+    opened = Opened(tmp_path / "data")
+    yield opened
+    await opened.close()
+
+
+def entry(n: int, tenant: str = "a") -> Entry:
+    return Entry(Subject(SubjectKind.TENANT, tenant), b'{"id":"%s-%d"}' % (tenant.encode(), n), 1)
+
+
+async def drained(consumer: Consumer | None) -> list[bytes]:
+    assert consumer is not None
+    lines: list[bytes] = []
+    while (records := await consumer.take(events_max=1000, bytes_max=1 << 20)) is not None:
+        consumer.settle_delivered(records.positions)
+        lines += records.lines
+    return lines
+
+
+def expected(numbers: range | list[int]) -> list[bytes]:
+    return [entry(n).payload for n in numbers]
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+async def test_a_batch_that_the_disk_fails_goes_into_a_new_segment(opened: Opened, operation: str) -> None:
+    """One failed write or sync costs nothing: the batch is rerouted, and the failed file is never synced again."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    opened.files.fail(operation, "log/")
+    await queue.append([entry(1)])
+    await queue.append([entry(2)])
+    ((_, failed),) = opened.files.failed
+    after = opened.files.synced[-2:]
+    assert failed not in after
+    assert queue.status().problem == ""
+    await opened.close()
+    assert await drained((await opened.open(DiskFiles(opened.root))).consumer("siem_a")) == expected(range(3))
+
+
+async def test_when_no_segment_works_producers_are_told_and_reading_goes_on(opened: Opened) -> None:
+    """Without a working segment nothing is acknowledged, the status says why, durable events are delivered, and it
+    heals.
+    """
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    opened.files.fail("sync", "log/", times=3)
+    with pytest.raises(QueueUnavailable) as told:
+        await queue.append([entry(1)])
+    assert told.value.retry_after_s > 0
+    assert "disk" in queue.status().problem
+    assert await drained(a) == expected([0])
+    running = asyncio.create_task(queue.run())
+    await opened.clock.run_until(lambda: queue.status().problem == "")
+    running.cancel()
+    await queue.append([entry(2)])
+    assert await drained(a) == expected([2])
+    assert a.ledger().balanced
+
+
+async def test_a_full_disk_is_named(opened: Opened) -> None:
+    """ENOSPC while making room for the next segment is answered with what to do, and passes when space is back."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    opened.files.fail("create", "log/", number=errno.ENOSPC, times=2)
+    big = Entry(Subject(SubjectKind.TENANT, "a"), b'{"id":"x","p":"' + b"x" * 600_000 + b'"}', 1)
+    stored, told = 0, []
+    for _ in range(6):
+        try:
+            await queue.append([big])
+            stored += 1
+        except QueueUnavailable as error:
+            told.append(str(error))
+            opened.clock.advance(2)
+    assert told
+    assert all("full" in text for text in told)
+    assert opened.files.failed
+    assert stored >= 4
+    assert len(await drained(a)) == stored
+
+
+async def test_a_failed_checkpoint_is_written_again_in_a_new_journal(opened: Opened) -> None:
+    """Settlements stay in memory until a journal takes them, and then survive a crash with exact counters."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(4)])
+    records = await a.take(events_max=2, bytes_max=1 << 20)
+    assert records is not None
+    a.settle_delivered(records.positions)
+    opened.files.fail("sync", "cursors/")
+    with pytest.raises(OSError, match="injected"):
+        await queue.checkpoint()
+    await a.drop_pending(GapReason.DISABLED)
+    await queue.checkpoint()
+    before, gaps = a.ledger(), await a.gaps()
+    await opened.close()
+    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    assert again is not None
+    assert (again.ledger(), await again.gaps()) == (before, gaps)
+
+
+async def test_an_event_is_dead_lettered_only_when_it_is_stored(opened: Opened) -> None:
+    """When the dead letter cannot be written the event stays unsettled and is handed out again."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    records = await a.take(events_max=1, bytes_max=100)
+    assert records is not None
+    refused = [Refused(records.positions[0], records.lines[0], "400", "no")]
+    opened.files.fail("sync", "dead-letters/")
+    with pytest.raises(OSError, match="injected"):
+        await a.settle_refused(refused)
+    assert a.ledger().pending == 1
+    a.release(records.positions)
+    assert await a.take(events_max=1, bytes_max=100) == records
+    await a.settle_refused(refused)
+    assert a.ledger().dead_lettered == 1
+    assert len(await a.dead_letters()) == 1
+
+
+async def test_a_torn_tail_is_cut_and_everything_acknowledged_is_there(opened: Opened) -> None:
+    """Half a frame at the end of the last segment, as a crash leaves it, costs nothing and is not taken for damage."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    for n in range(5):
+        await queue.append([entry(n)])
+    await opened.close()
+    segment = newest_segment(opened.root)
+    (report,) = [s for s in inspect_directory(opened.root).segments if s.events]
+    content = bytearray(segment.read_bytes())
+    content[report.end_bytes : report.end_bytes + 40] = content[4096 : 4096 + 40]
+    segment.write_bytes(content)
+    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    assert await drained(again) == expected(range(5))
+    assert again is not None
+    assert await again.gaps() == []
+
+
+@pytest.mark.parametrize("where", ["header", "body"])
+async def test_a_rotten_frame_is_lost_alone_and_booked(opened: Opened, where: str) -> None:
+    """One flipped bit in the middle costs that frame's events, which stand in a gap; all others are delivered."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    await queue.add_consumer("siem_all", "*")
+    for n in range(9):
+        await queue.append([entry(n)])
+    await opened.close()
+    segment = newest_segment(opened.root)
+    content = bytearray(segment.read_bytes())
+    at = content.index(b"a-4")
+    content[at if where == "body" else at - 40] ^= 0x10
+    segment.write_bytes(content)
+    damage = inspect_directory(opened.root).damage
+    assert [d.file for d in damage] == [f"log/{segment.name}"]
+    assert damage[0].at_byte <= at < damage[0].at_byte + damage[0].length_bytes
+    queue = await opened.open(DiskFiles(opened.root))
+    for name in ("siem_a", "siem_all"):
+        consumer = queue.consumer(name)
+        assert consumer is not None
+        assert await drained(consumer) == expected([0, 1, 2, 3, 5, 6, 7, 8])
+        (gap,) = await consumer.gaps()
+        assert (gap.reason, gap.count) == (GapReason.CORRUPT, 1)
+        assert consumer.ledger().balanced
+        assert consumer.ledger().accepted == 9
+
+
+async def test_damage_at_the_end_that_a_checkpoint_knows_of_is_no_torn_tail(opened: Opened) -> None:
+    """The checkpoint says how far the log was durable, so that a rotten last frame is booked and not cut silently."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    for n in range(3):
+        await queue.append([entry(n)])
+    await opened.close()
+    segment = newest_segment(opened.root)
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"a-2")] ^= 1
+    segment.write_bytes(content)
+    queue = await opened.open(DiskFiles(opened.root))
+    a = queue.consumer("siem_a")
+    assert a is not None
+    assert await drained(a) == expected([0, 1])
+    assert [gap.reason for gap in await a.gaps()] == [GapReason.CORRUPT]
+    assert a.ledger().balanced
+    await queue.append([entry(3)])
+    assert await drained(a) == expected([3])
+
+
+async def test_a_lost_index_is_made_anew(opened: Opened) -> None:
+    """Without, or with a damaged, index a sealed segment is scanned and everything is found."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    for n in range(3):
+        await queue.append([entry(n)])
+        await opened.close()
+        queue = await opened.open(DiskFiles(opened.root))
+    await opened.close()
+    indexes = sorted((opened.root / "log").glob("*.idx"))
+    indexes[0].unlink()
+    indexes[1].write_bytes(b"rubbish")
+    assert await drained((await opened.open(DiskFiles(opened.root))).consumer("siem_a")) == expected(range(3))
+
+
+async def test_both_journals_gone_start_from_the_oldest_event(opened: Opened) -> None:
+    """A consumer that no journal knows is new: nothing refuses to start, and the numbers go on."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    await opened.close()
+    for journal in (opened.root / "cursors").iterdir():
+        journal.write_bytes(b"\0" * 10_000)
+    queue = await opened.open(DiskFiles(opened.root))
+    assert queue.consumer_ids() == []
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(1)])
+    assert await drained(a) == expected([1])
+
+
+async def test_a_directory_of_another_format_is_refused(opened: Opened) -> None:
+    """A newer format is not touched; the message says what to do."""
+    await opened.open()
+    await opened.close()
+    (opened.root / "META").write_text('{"log_id":"00112233445566778899aabbccddeeff","format":99}')
+    with pytest.raises(LogCorrupt, match="use a newer gateway"):
+        await opened.open(DiskFiles(opened.root))
+
+
+def newest_segment(root: Path) -> Path:
+    return max((root / "log").glob("*.seg"), key=lambda path: path.stat().st_size and b"a-0" in path.read_bytes())
