@@ -1,9 +1,9 @@
 """The composition root: builds, runs and closes everything. The only module that names concrete classes together.
 
 Order of the stop, with reasons: the listener closes and the queue refuses new appends, while requests under way get
-their answer; no new attempt starts, and those in flight end or are given up within the grace; a last checkpoint, so that
-nothing that was delivered comes again; then connections, store and files. Nothing relies on it: a crash at any point
-loses nothing that was acknowledged.
+their answer; no new attempt starts, and those in flight end or are given up within the grace; a last checkpoint, so
+that nothing that was delivered comes again; then connections, store and files. Nothing relies on it: a crash at any
+point loses nothing that was acknowledged.
 """
 
 from __future__ import annotations

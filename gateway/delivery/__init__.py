@@ -38,5 +38,8 @@ class Streams(Protocol):
     async def flushed(self, destination_id: str, timeout_s: float) -> bool:
         """Wait until a destination that is being deleted has been removed. False when the time is over first."""
 
+    async def drop(self, destination_id: str) -> int:
+        """Give up what is left of a destination that is being deleted, and remove it. Returns how many events."""
+
     async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
         """Send one marked event through the same encode, transport and classify that delivery uses."""

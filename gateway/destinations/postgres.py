@@ -56,6 +56,7 @@ class PostgresStore:
 
     Connects when it is first used, and brings the schema to the newest then. Holds at most four connections, and one
     more for each reader of ``changes``. Prepared statements are not kept, so that a pooler may stand in between.
+    Connecting looks for asyncpg's password and key files, which blocks the loop for some microseconds.
     """
 
     def __init__(

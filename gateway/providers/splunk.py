@@ -176,7 +176,8 @@ class SplunkCodec:
         for event in _decode_members(batch.payload):
             text = event.timestamp
             head, fraction = opened[text[:19]], text[19:-1]
-            if head and len(fraction) < 8 and fraction[1:].isdigit() and text[-1] == "Z" and text.isascii():
+            usual = fraction[:1] == "." and len(fraction) < 8 and fraction[1:].isdigit() and text[-1] == "Z"
+            if usual and head and text.isascii():
                 heads.append(f"{head}{fraction},{metadata}".encode())
             else:  # whole seconds, an offset, a finer fraction, a time before 1970
                 heads.append(f"{_opened_slowly(text)}{metadata}".encode())

@@ -1,4 +1,4 @@
-"""One suite for every DestinationStore, run against SQLite and against a real PostgreSQL."""
+"""One suite for every DestinationStore: SQLite, a real PostgreSQL, and the one in memory that tests use."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import ApiKey, Destination, DestinationStore, Filter, Scope, Snapshot
 from gateway.errors import Conflict, NotFound, StoreUnavailable
 from tests.postgres import Postgres
+from tests.stores import MemoryContents, MemoryStore
 
 OpenStore = Callable[[], Awaitable[DestinationStore]]
 
@@ -45,16 +46,21 @@ KEY = ApiKey(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
     """Opens any number of stores on the same, at first empty, contents."""
     opened: list[DestinationStore] = []
+    contents = MemoryContents()
+    url = ""
     if request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
         url = await server.new_database()
 
     async def open_one() -> DestinationStore:
-        opened.append(SqliteStore(tmp_path / "store.sqlite3") if request.param == "sqlite" else PostgresStore(url))
+        if request.param == "sqlite":
+            opened.append(SqliteStore(tmp_path / "store.sqlite3"))
+        else:
+            opened.append(PostgresStore(url) if url else MemoryStore(contents))
         return opened[-1]
 
     yield open_one

@@ -27,6 +27,8 @@ def event_id(event: bytes) -> str:
 class Stored:
     """``events`` holds the bytes of each event as first received, ``counts`` how often each id has come.
 
+    ``repeated`` counts arrivals of an id beyond its first, ``unidentified`` events without an id.
+
     With ``count_only`` no bytes are kept, for measurements. For one event loop.
     """
 
@@ -35,6 +37,7 @@ class Stored:
         self.events: dict[str, bytes] = {}
         self.counts: Counter[str] = Counter()
         self.unidentified = 0
+        self.repeated = 0
         self._changed = asyncio.Event()
 
     def add(self, event: bytes) -> None:
@@ -42,13 +45,17 @@ class Stored:
         if not name:
             self.unidentified += 1
             return
+        self.repeated += name in self.counts
         self.counts[name] += 1
         if not self.count_only:
             self.events.setdefault(name, event)
         self._changed.set()
 
     def add_ids(self, names: Iterable[str]) -> None:
+        names = list(names)
+        before = len(self.counts)
         self.counts.update(names)
+        self.repeated += len(names) - (len(self.counts) - before)
         self._changed.set()
 
     @property

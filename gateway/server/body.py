@@ -1,0 +1,148 @@
+"""Request bodies, decoded piece by piece with a bound on every step: a compression bomb costs its bound."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+
+import zstandard
+from aiohttp import web
+
+from gateway.errors import RequestRejected
+
+STEP_BYTES = 256 << 10  # decoded at a time
+RATIO_MAX = 500  # how many times its size a large body may grow when it is decoded
+_ZSTD_WINDOW_BYTES_MAX = 8 << 20
+_ZSTD_SLICE_BYTES = 256
+
+
+class _Decoder(Protocol):
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decoded pieces of at most about STEP_BYTES. Raises RequestRejected on rubbish."""
+
+    def finish(self) -> None:
+        """Raises RequestRejected when the stream was cut off."""
+
+
+class _Identity:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+    def finish(self) -> None:
+        pass
+
+
+class _Zlib:
+    """gzip, of one or several members; or deflate, with or without the zlib header that senders disagree about."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._inflate = zlib.decompressobj(31) if encoding == "gzip" else None
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._inflate is None:
+                self._inflate = zlib.decompressobj(15 if _has_zlib_header(data) else -15)
+            try:
+                piece = self._inflate.decompress(data, STEP_BYTES)
+            except zlib.error:
+                raise _broken(self._encoding) from None
+            self._started = True
+            if piece:
+                yield piece
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(31)
+                self._started = False
+                if self._encoding == "deflate" and data:
+                    raise _broken(self._encoding)
+            else:
+                data = self._inflate.unconsumed_tail
+
+    def finish(self) -> None:
+        if self._started:
+            raise _broken(self._encoding)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
+        self._current = self._decompressor.decompressobj()
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        # 4 bytes may stand for a block of 128 KiB, and the library gives all of it at once: slices bound that to 8 MiB.
+        for start in range(0, len(data), _ZSTD_SLICE_BYTES):
+            yield from self._feed_slice(data[start : start + _ZSTD_SLICE_BYTES])
+
+    def _feed_slice(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            try:
+                piece = self._current.decompress(data)
+            except zstandard.ZstdError:
+                raise _broken("zstd") from None
+            self._started = True
+            for start in range(0, len(piece), STEP_BYTES):
+                yield piece[start : start + STEP_BYTES]
+            if not self._current.eof:
+                return
+            data = self._current.unused_data
+            self._current = self._decompressor.decompressobj()
+            self._started = False
+
+    def finish(self) -> None:
+        if self._started:
+            raise _broken("zstd")
+
+
+async def pieces(request: web.Request, *, timeout_s: float, small_bytes: int) -> AsyncIterator[bytes]:
+    """The decoded body as it comes. ``timeout_s`` is the longest wait for the next bytes of the sender.
+
+    Raises RequestRejected with 400 for what cannot be decoded, 408 for a sender that stops, 413 for a body that has
+    grown beyond ``small_bytes`` and RATIO_MAX times what was sent, 415 for an encoding.
+    """
+    sent = decoded = 0
+    decoder = _decoder(request.headers.get("Content-Encoding", "identity").strip().lower())
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await request.content.readany()
+        except TimeoutError:
+            raise RequestRejected(f"no bytes came for {timeout_s:.0f} s; send the request again", status=408) from None
+        except web.RequestPayloadError:
+            raise RequestRejected("the body is not framed as its headers say, or was cut off", status=400) from None
+        if not data:
+            break
+        sent += len(data)
+        for piece in decoder.feed(data):
+            decoded += len(piece)
+            if decoded > small_bytes and decoded > sent * RATIO_MAX:
+                raise RequestRejected(f"the body grows to more than {RATIO_MAX} times what was sent", status=413)
+            yield piece
+            if decoded > STEP_BYTES:
+                await asyncio.sleep(0)  # other requests go on while a large body is worked through
+    decoder.finish()
+
+
+def _decoder(encoding: str) -> _Decoder:
+    match encoding:
+        case "" | "identity":
+            return _Identity()
+        case "gzip" | "x-gzip":
+            return _Zlib("gzip")
+        case "deflate":
+            return _Zlib("deflate")
+        case "zstd":
+            return _Zstd()
+    raise RequestRejected("Content-Encoding must be gzip, zstd, deflate or identity", status=415)
+
+
+def _has_zlib_header(data: bytes) -> bool:
+    return len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+
+
+def _broken(encoding: str) -> RequestRejected:
+    return RequestRejected(f"the body is not valid {encoding}, or was cut off", status=400)

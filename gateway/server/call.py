@@ -1,0 +1,106 @@
+"""What a handler works with: who calls, what was sent, and the parts of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from gateway.clock import Clock
+from gateway.config import Ingest, Server
+from gateway.delivery import Streams
+from gateway.destinations.catalog import Catalog
+from gateway.destinations.keys import KeyService
+from gateway.destinations.service import DestinationService
+from gateway.destinations.store import ApiKey, Destination
+from gateway.errors import NotFound, RequestRejected
+from gateway.queue import ALL_TENANTS, Consumer, EventQueue
+from gateway.server.buffering import Budget
+from gateway.server.quarantine import Quarantine
+from gateway.telemetry import Metrics
+
+MANAGEMENT_BODY_BYTES_MAX = 1 << 20
+
+
+class Parts(NamedTuple):
+    """Everything of the gateway that handlers may use."""
+
+    catalog: Catalog
+    service: DestinationService
+    keys: KeyService
+    queue: EventQueue
+    streams: Streams
+    metrics: Metrics
+    ingest: Ingest
+    server: Server
+    clock: Clock
+    quarantine: Quarantine
+    budget: Budget
+    stopping: Callable[[], bool]
+    data_dir: Path
+
+
+class Call(NamedTuple):
+    """``caller`` has the scope that the route needs; routes without a scope have a caller without rights."""
+
+    request: web.Request
+    parts: Parts
+    caller: ApiKey
+
+    @property
+    def is_operator(self) -> bool:
+        return self.caller.tenant_id == ALL_TENANTS
+
+    def destination(self) -> Destination:
+        """The one that the path names. Another tenant's is not told from one that does not exist."""
+        destination_id = self.request.match_info["id"]
+        found = self.parts.catalog.destination(destination_id)
+        if found is None or not (self.is_operator or found.tenant_id == self.caller.tenant_id):
+            raise NotFound("there is no such destination")
+        return found
+
+    def consumer(self) -> Consumer:
+        """The named destination's. Raises NotFound, also in the moment before delivery has taken it up."""
+        consumer = self.parts.queue.consumer(self.destination().id)
+        if consumer is None:
+            raise NotFound("there is no such destination")
+        return consumer
+
+    async def members(self, *, empty_is_none: bool = False) -> dict[str, object]:
+        """The JSON object of the body. Raises RequestRejected."""
+        body = await self._body()
+        if not body and empty_is_none:
+            return {}
+        try:
+            return msgspec.json.decode(body, type=dict[str, object])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise RequestRejected("the body must be one JSON object", status=400) from None
+
+    async def _body(self) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.request.content.iter_any():
+            size += len(chunk)
+            if size > MANAGEMENT_BODY_BYTES_MAX:
+                raise RequestRejected(f"the body is over {MANAGEMENT_BODY_BYTES_MAX} bytes", status=413)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def number(self, name: str, *, default: int, low: int, high: int) -> int:
+        """A whole number of the query string. Raises RequestRejected when it is none or out of range."""
+        text = self.request.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit()) or not low <= int(text[:12]) <= high:
+            message = f"must be a whole number from {low} to {high}"
+            raise RequestRejected(f"{name} {message}", status=400, errors=((name, message),))
+        return int(text)
+
+
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status, body=msgspec.json.encode(value), content_type="application/json", headers=headers
+    )

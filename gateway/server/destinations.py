@@ -1,0 +1,142 @@
+"""Destinations: create, list, show, change, delete, test."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NoReturn
+
+from aiohttp import web
+
+from gateway.delivery.health import Status, TestResult
+from gateway.destinations.store import Destination
+from gateway.errors import RequestRejected
+from gateway.providers import PROVIDERS
+from gateway.server.call import Call, answer
+from gateway.server.shapes import (
+    DestinationPage,
+    DestinationView,
+    ProviderPage,
+    WhoAmI,
+    destination_view,
+    provider_view,
+)
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+FLUSH_DEFAULT_S, FLUSH_MAX_S = 30, 300
+
+
+async def create(call: Call) -> web.Response:
+    """The consumer is durable before the answer: an event that is accepted after it reaches the destination."""
+    given = await call.members()
+    made = await call.parts.service.create(given, tenant_id=call.caller.tenant_id, may_choose_tenant=call.is_operator)
+    await call.parts.queue.add_consumer(made.id, made.tenant_id)
+    return answer(_view(call, made), 201, {"Location": f"/v1/audit/siem/{made.id}"})
+
+
+async def show(call: Call) -> web.Response:
+    destination = call.destination()
+    await call.parts.streams.catch_up(destination.id)
+    return answer(_view(call, destination))
+
+
+async def list_all(call: Call) -> web.Response:
+    """Oldest first. The cursor is the last one's place, so that pages hold while others are created or deleted."""
+    limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
+    status, provider = call.request.query.get("status"), call.request.query.get("provider")
+    if status is not None and status not in set(Status):
+        _refuse("status", f"must be one of {', '.join(Status)}")
+    after = _read_cursor(call.request.query.get("cursor"))
+    page: list[DestinationView] = []
+    for destination in sorted(call.parts.catalog.destinations().values(), key=_order):
+        if _order(destination) <= after or not _is_visible(call, destination, provider):
+            continue
+        view = _view(call, destination)
+        if status is not None and view.status.value != status:
+            continue
+        if len(page) == limit:
+            return answer(DestinationPage(page, _cursor(call.parts.catalog.destinations()[page[-1].id])))
+        page.append(view)
+    return answer(DestinationPage(page, None))
+
+
+async def update(call: Call) -> web.Response:
+    changed = await call.parts.service.update(call.destination().id, await call.members())
+    return answer(_view(call, changed))
+
+
+async def delete(call: Call) -> web.Response:
+    """204 once everything it holds is delivered (or dropped, with ``force``); 202 while that goes on."""
+    destination = call.destination()
+    timeout_s = call.number("timeout", default=FLUSH_DEFAULT_S, low=0, high=FLUSH_MAX_S)
+    force = call.request.query.get("force", "false").lower()
+    if force not in ("true", "false", "1", "0"):
+        _refuse("force", "must be true or false")
+    marked = await call.parts.service.mark_deleting(destination.id)
+    if force in ("true", "1"):
+        await call.parts.streams.drop(destination.id)
+        return web.Response(status=204)
+    if await call.parts.streams.flushed(destination.id, timeout_s):
+        return web.Response(status=204)
+    return answer(_view(call, marked), 202)
+
+
+async def test_unstored(call: Call) -> web.Response:
+    draft = call.parts.service.draft(
+        await call.members(), tenant_id=call.caller.tenant_id, may_choose_tenant=call.is_operator
+    )
+    return answer(await _test(call, draft))
+
+
+async def test_stored(call: Call) -> web.Response:
+    """Members in the body are tried in place of what is stored, without storing them."""
+    destination = call.destination()
+    changes = await call.members(empty_is_none=True)
+    draft = call.parts.service.draft_update(destination.id, changes) if changes else destination
+    return answer(await _test(call, draft))
+
+
+async def who_am_i(call: Call) -> web.Response:
+    caller = call.caller
+    return answer(WhoAmI(caller.id, caller.tenant_id, caller.scopes, caller.name))
+
+
+async def providers(_: Call) -> web.Response:
+    return answer(ProviderPage([provider_view(provider) for provider in PROVIDERS.values()]))
+
+
+async def _test(call: Call, draft: Destination) -> TestResult:
+    settings = call.parts.service.settings_of(draft)
+    return await call.parts.streams.test(PROVIDERS[draft.provider], settings, draft.tenant_id)
+
+
+def _view(call: Call, destination: Destination) -> DestinationView:
+    return destination_view(destination, call.parts.streams.health(destination.id))
+
+
+def _is_visible(call: Call, destination: Destination, provider: str | None) -> bool:
+    if provider is not None and destination.provider != provider:
+        return False
+    return call.is_operator or destination.tenant_id == call.caller.tenant_id
+
+
+def _order(destination: Destination) -> tuple[float, str]:
+    return destination.created_at_s, destination.id
+
+
+def _cursor(destination: Destination) -> str:
+    return base64.urlsafe_b64encode(f"{destination.created_at_s!r} {destination.id}".encode()).decode()
+
+
+def _read_cursor(text: str | None) -> tuple[float, str]:
+    if text is None:
+        return (-1.0, "")
+    try:
+        created, _, destination_id = base64.urlsafe_b64decode(text).decode().partition(" ")
+        return (float(created), destination_id)
+    except (binascii.Error, ValueError):
+        _refuse("cursor", "is not one that a page gave; leave it out to begin at the start")
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise RequestRejected(f"{field} {message}", status=400, errors=((field, message),))

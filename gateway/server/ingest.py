@@ -1,0 +1,310 @@
+"""Taking events in: ``POST /v1/audit/events``, and the backfill of one destination, which goes the same way.
+
+The answer is given only once every accepted event is on stable storage. NDJSON of any length is worked through in
+pieces of about a MiB: a piece is checked and handed to the queue while the next one is being read, at most a few at a
+time, so that memory stays flat. What one request must hold whole (an array, a single object) is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import Overloaded, RequestRejected
+from gateway.event import Checked, Rejection, Rules, check, check_objects
+from gateway.queue import Subject, SubjectKind
+from gateway.server.body import pieces
+from gateway.server.call import Call, answer
+from gateway.server.problems import LineError, answer_to, problem
+from gateway.server.white_space import without_white_space
+
+APPENDS_IN_FLIGHT_MAX = 4
+_NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """All events are durable."""
+
+    accepted: int
+    rejected: int = 0
+
+
+class PartlyAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The valid events are durable; of the others up to ``ingest.errors_max`` are listed."""
+
+    accepted: int
+    rejected: int
+    errors: list[LineError]
+    errors_truncated: bool = False
+
+
+class _Tally:
+    """What has become of the request so far."""
+
+    def __init__(self, errors_max: int) -> None:
+        self.accepted = 0
+        self.rejected = 0
+        self.accepted_bytes = 0
+        self.errors: list[LineError] = []
+        self._errors_max = errors_max
+
+    def refuse(self, rejections: list[Rejection]) -> None:
+        self.rejected += len(rejections)
+        room = self._errors_max - len(self.errors)
+        self.errors += [LineError(r.line, r.id, r.message) for r in rejections[:room]]
+
+    def note(self, error: LineError, count: int) -> None:
+        """An error that stands for ``count`` lines; it is listed even when the list is full."""
+        self.rejected += count
+        self.errors.append(error)
+
+    def response(self) -> web.Response:
+        if not self.rejected:
+            return (
+                answer(Accepted(self.accepted), 202) if self.accepted else problem(400, "there is no event in the body")
+            )
+        truncated = self.rejected > len(self.errors)
+        if self.accepted:
+            return answer(PartlyAccepted(self.accepted, self.rejected, self.errors, truncated), 207)
+        noun = "event is" if self.rejected == 1 else "events are"
+        return problem(400, f"none of the {self.rejected} {noun} valid; nothing was taken", errors=self.errors)
+
+
+async def post_events(call: Call) -> web.Response:
+    """Events of the caller's tenant, or of any for an operator."""
+    rules = Rules(event_bytes_max=call.parts.ingest.event_bytes_max, tenant_id=call.caller.tenant_id)
+    return await take_in(call, rules)
+
+
+async def post_backfill(call: Call) -> web.Response:
+    """An audit export, for the named destination alone and of its tenant."""
+    destination = call.destination()
+    call.consumer()
+    rules = Rules(
+        event_bytes_max=call.parts.ingest.event_bytes_max,
+        tenant_id=destination.tenant_id,
+        subject=Subject(SubjectKind.BACKFILL, destination.id),
+    )
+    return await take_in(call, rules)
+
+
+async def take_in(call: Call, rules: Rules) -> web.Response:
+    """Read, check, store, answer; and count."""
+    metrics = call.parts.metrics
+    tally = _Tally(call.parts.ingest.errors_max)
+    response = await _response(call, rules, tally)
+    metrics.ingest_requests.labels(str(response.status)).inc()
+    metrics.ingest_events.inc(tally.accepted)
+    metrics.ingest_bytes.inc(tally.accepted_bytes)
+    metrics.ingest_rejections.inc(tally.rejected)
+    return response
+
+
+async def _response(call: Call, rules: Rules, tally: _Tally) -> web.Response:
+    try:
+        if _is_ndjson(call.request):
+            return await _Intake(call, rules, tally).run()
+        return await _take_whole(call, rules, tally)
+    except (RequestRejected, Overloaded) as error:
+        return answer_to(error)
+
+
+def _is_ndjson(request: web.Request) -> bool:
+    """Raises RequestRejected with 415 for what is neither NDJSON nor JSON in UTF-8."""
+    if request.charset is not None and request.charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise RequestRejected("the body must be UTF-8", status=415)
+    if request.headers.get("Content-Type") is not None:
+        if request.content_type in _NDJSON:
+            return True
+        if request.content_type == "application/json":
+            return False
+    raise RequestRejected("Content-Type must be application/x-ndjson or application/json", status=415)
+
+
+async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
+    """One object, or an array of objects: it must fit in memory, since only its end shows that it is JSON."""
+    parts = call.parts
+    limit = parts.ingest.body_bytes_max
+    held: list[bytes] = []
+    size = 0
+    async with parts.budget.hold(min(call.request.content_length or limit, limit)):
+        async for piece in pieces(call.request, timeout_s=parts.server.body_timeout_s, small_bytes=limit):
+            size += len(piece)
+            if size > limit:
+                text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
+                raise RequestRejected(text, status=413)
+            held.append(piece)
+        checked = check_objects(_objects(b"".join(held)), rules)
+        await parts.queue.append(checked.entries)
+    _count(tally, checked)
+    if checked.rejections and checked.accepted:
+        await _quarantine(call, checked.rejections)
+    return tally.response()
+
+
+def _objects(body: bytes) -> list[bytes]:
+    """The bytes of each element, or of the one object, on one line. Raises RequestRejected for what is no JSON."""
+    text = body.strip()
+    if not text.startswith(b"["):
+        return [without_white_space(text) if b"\n" in text else text]
+    try:
+        elements = msgspec.json.decode(text, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RequestRejected(f"the body is not a JSON array: {error}", status=400) from None
+    raw = (bytes(element).strip() for element in elements)
+    return [without_white_space(element) if b"\n" in element else element for element in raw]
+
+
+def _count(tally: _Tally, checked: Checked) -> None:
+    tally.accepted += checked.accepted
+    tally.accepted_bytes += sum(len(entry.payload) for entry in checked.entries)
+    tally.refuse(checked.rejections)
+
+
+async def _quarantine(call: Call, rejections: list[Rejection]) -> None:
+    await call.parts.quarantine.keep(rejections, key_id=call.caller.id, tenant_id=call.caller.tenant_id)
+
+
+class _Intake:
+    """NDJSON in pieces. The refused lines are kept back until it is clear whether anything was accepted."""
+
+    def __init__(self, call: Call, rules: Rules, tally: _Tally) -> None:
+        self._call, self._rules, self._tally = call, rules, tally
+        self._piece_bytes = call.parts.ingest.piece_bytes
+        self._line = 1
+        self._overload: Overloaded | None = None
+        self._not_taken_from: int | None = None
+        self._not_taken = 0
+        self._kept_back: list[Rejection] = []
+
+    async def run(self) -> web.Response:
+        slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
+        broken: RequestRejected | None = None
+        async with asyncio.TaskGroup() as group:
+            try:
+                async for piece, oversized in self._pieces():
+                    await slots.acquire()
+                    self._work(piece, oversized, group, slots)
+            except RequestRejected as error:
+                broken = error  # kept until the appends under way have ended
+        if broken is not None:
+            self._give_up(broken)
+        if self._overload is not None and not self._tally.accepted:
+            raise self._overload
+        if self._not_taken_from is not None:
+            self._note_not_taken()
+        if self._kept_back and self._tally.accepted:
+            await _quarantine(self._call, self._kept_back)
+        return self._tally.response()
+
+    def _give_up(self, error: RequestRejected) -> None:
+        """The body is broken behind what was taken: say so beside it, or refuse the request."""
+        if not self._tally.accepted:
+            raise error
+        text = f"nothing from this line on was taken: {error.detail}; send it again"
+        self._tally.note(LineError(self._line, None, text), 1)
+
+    def _note_not_taken(self) -> None:
+        assert self._not_taken_from is not None
+        text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
+        self._tally.note(LineError(self._not_taken_from, None, text), self._not_taken)
+
+    def _work(
+        self, piece: bytes, oversized: Rejection | None, group: asyncio.TaskGroup, slots: asyncio.Semaphore
+    ) -> None:
+        if oversized is not None:
+            self._refuse([oversized])
+            self._line += 1
+            slots.release()
+            return
+        checked = check(piece, self._rules, first_line=self._line)
+        first_line, self._line = self._line, self._line + checked.lines
+        if self._overload is not None:
+            self._skip(first_line, checked)
+            slots.release()
+            return
+        self._refuse(checked.rejections)
+        if checked.entries:
+            group.create_task(self._append(checked, first_line, slots))
+        else:
+            slots.release()
+
+    async def _append(self, checked: Checked, first_line: int, slots: asyncio.Semaphore) -> None:
+        try:
+            size = sum(len(entry.payload) for entry in checked.entries)
+            async with self._call.parts.budget.hold(size):
+                await self._call.parts.queue.append(checked.entries)
+            self._tally.accepted += checked.accepted
+            self._tally.accepted_bytes += size
+        except Overloaded as error:
+            self._overload = error
+            self._skip(first_line, checked)
+        finally:
+            slots.release()
+
+    def _skip(self, first_line: int, checked: Checked) -> None:
+        self._not_taken_from = min(first_line, self._not_taken_from or first_line)
+        self._not_taken += checked.accepted
+
+    def _refuse(self, rejections: list[Rejection]) -> None:
+        self._tally.refuse(rejections)
+        room = self._call.parts.ingest.errors_max - len(self._kept_back)
+        self._kept_back += rejections[: max(room, 0)]
+
+    async def _pieces(self) -> AsyncIterator[tuple[bytes, Rejection | None]]:
+        """The body cut at line ends, each piece about ``piece_bytes``; a line that is too long comes as its
+        rejection.
+        """
+        parts = self._call.parts
+        event_bytes_max = parts.ingest.event_bytes_max
+        held: list[bytes] = []
+        size = 0
+        cutter = _LongLine(event_bytes_max)
+        body = pieces(
+            self._call.request, timeout_s=parts.server.body_timeout_s, small_bytes=parts.ingest.body_bytes_max
+        )
+        async for data in body:
+            rest = cutter.skip(data)
+            if rest is None:
+                continue
+            held.append(rest)
+            size += len(rest)
+            if size < self._piece_bytes:
+                continue
+            joined = b"".join(held)
+            cut = joined.rfind(b"\n") + 1
+            if cut:
+                yield joined[:cut].removesuffix(b"\n"), None
+            held, size = [joined[cut:]], len(joined) - cut
+            if size > event_bytes_max:
+                yield b"", cutter.begin(held[0], self._line)
+                held, size = [], 0
+        last = b"".join(held)
+        if last:
+            yield last, None
+
+
+class _LongLine:
+    """Passes over the rest of a line that is longer than an event may be, without keeping it."""
+
+    def __init__(self, event_bytes_max: int) -> None:
+        self._max = event_bytes_max
+        self._skipping = False
+
+    def begin(self, start: bytes, line: int) -> Rejection:
+        self._skipping = True
+        message = f"the event has more than the {self._max} bytes that one may have"
+        return Rejection(line, None, message, start[:4096])
+
+    def skip(self, data: bytes) -> bytes | None:
+        """What of the data belongs to other lines; None while it is all of the long one."""
+        if not self._skipping:
+            return data
+        end = data.find(b"\n")
+        if end < 0:
+            return None
+        self._skipping = False
+        return data[end + 1 :]

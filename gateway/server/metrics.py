@@ -1,0 +1,93 @@
+"""What ``/metrics`` shows of the books: read from the queue and the streams at scrape time, so that nothing is
+counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gateway.delivery import Streams
+from gateway.delivery.health import BreakerState, Status
+from gateway.destinations.catalog import Catalog
+from gateway.queue import EventQueue, Ledger
+
+_LABELS = ("destination", "provider", "tenant")
+_COUNTERS: Mapping[str, str] = {
+    "accepted": "Events accepted for the destination since it was created.",
+    "delivered": "Events that its provider has.",
+    "dropped": "Events in gaps.",
+    "filtered": "Events that its filter leaves out.",
+}
+
+
+class BooksCollector(Collector):
+    def __init__(self, catalog: Catalog, queue: EventQueue, streams: Streams) -> None:
+        self._catalog, self._queue, self._streams = catalog, queue, streams
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._log()
+        yield from self._destinations()
+
+    def _log(self) -> Iterator[Metric]:
+        status = self._queue.status()
+        for name, text, value in (
+            ("gateway_log_bytes", "Bytes of the queue on disk.", status.disk_bytes),
+            ("gateway_log_budget_bytes", "Bytes that the queue may have on disk.", status.disk_budget_bytes),
+            ("gateway_log_segments", "Segments on disk.", status.segments),
+            ("gateway_log_ready", "1 while the queue takes events.", int(not status.problem)),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        yield CounterMetricFamily(
+            "gateway_log_events", "Events in the log since it was made.", value=status.events_total
+        )
+
+    def _destinations(self) -> Iterator[Metric]:
+        counters = {
+            name: CounterMetricFamily(f"gateway_{name}_events", text, labels=_LABELS)
+            for name, text in _COUNTERS.items()
+        }
+        gauges = {
+            name: GaugeMetricFamily(f"gateway_{name}", text, labels=_LABELS)
+            for name, text in (
+                ("dead_lettered_events", "Events that the provider refused for good, less those replayed."),
+                ("pending_events", "Events that wait for the destination."),
+                ("pending_bytes", "About how many bytes wait for the destination."),
+                ("lag_seconds", "Age of the oldest undelivered event."),
+                ("consecutive_failures", "Attempts that failed since the last success."),
+                ("ledger_imbalanced", "1 when the books of the destination do not balance."),
+            )
+        }
+        breaker = GaugeMetricFamily(
+            "gateway_breaker_state", "1 for the state that it is in.", labels=(*_LABELS, "state")
+        )
+        status = GaugeMetricFamily(
+            "gateway_destination_status", "1 for the status that it has.", labels=(*_LABELS, "status")
+        )
+        for destination in self._catalog.destinations().values():
+            consumer, health = self._queue.consumer(destination.id), self._streams.health(destination.id)
+            if consumer is None or health is None:
+                continue
+            labels = (destination.id, destination.provider, destination.tenant_id)
+            ledger = consumer.ledger()
+            for name, counter in counters.items():
+                counter.add_metric(labels, getattr(ledger, name))
+            for name, value in _gauge_values(ledger, health.pending_bytes, health.lag_s, health.consecutive_failures):
+                gauges[name].add_metric(labels, value)
+            for state in BreakerState:
+                breaker.add_metric((*labels, state.value), int(health.breaker is state))
+            for known in Status:
+                status.add_metric((*labels, known.value), int(health.status is known))
+        yield from (*counters.values(), *gauges.values(), breaker, status)
+
+
+def _gauge_values(ledger: Ledger, pending_bytes: int, lag_s: float, failures: int) -> Iterator[tuple[str, float]]:
+    yield "dead_lettered_events", ledger.dead_lettered
+    yield "pending_events", ledger.pending
+    yield "pending_bytes", pending_bytes
+    yield "lag_seconds", lag_s
+    yield "consecutive_failures", failures
+    yield "ledger_imbalanced", int(not ledger.balanced)

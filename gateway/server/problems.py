@@ -1,0 +1,133 @@
+"""Faults as answers: ``application/problem+json`` (RFC 9457), without stack trace, secret or internal address."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway.errors import (
+    Conflict,
+    EgressBlocked,
+    GatewayError,
+    NotFound,
+    Overloaded,
+    QueueFull,
+    RequestRejected,
+    StoreUnavailable,
+)
+from gateway.telemetry import Event
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_STORE_RETRY_AFTER_S = 5
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    field: str
+    message: str
+
+
+class LineError(msgspec.Struct, frozen=True):
+    line: int
+    id: str | None
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``type`` is ``about:blank`` throughout: status and detail say it all."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    errors: list[FieldError | LineError] | list[FieldError] | list[LineError] = []
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] | Sequence[LineError] = (),
+    headers: dict[str, str] | None = None,
+) -> web.Response:
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = list(errors)
+    return web.Response(
+        status=status, body=msgspec.json.encode(body), content_type="application/problem+json", headers=headers
+    )
+
+
+def answer_to(error: GatewayError) -> web.Response:
+    """The answer that a fault becomes."""
+    match error:
+        case RequestRejected():
+            fields = [FieldError(field, message) for field, message in error.errors]
+            return problem(error.status, error.detail, errors=fields)
+        case QueueFull():
+            return problem(429, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
+        case Overloaded():
+            return problem(503, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
+        case NotFound():
+            return problem(404, str(error))
+        case Conflict():
+            return problem(409, str(error))
+        case EgressBlocked():
+            return problem(422, str(error), errors=[FieldError("endpoint", str(error))])
+        case StoreUnavailable():
+            return problem(503, str(error), headers={"Retry-After": str(_STORE_RETRY_AFTER_S)})
+        case _:
+            return problem(500, "the gateway could not do this; its log says why")
+
+
+@web.middleware
+async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn faults into problems, and give every answer its request id and the headers that browsers heed."""
+    given = request.headers.get("X-Request-Id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    response = await _answered(request, handler, request_id)
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.path.startswith("/v1/"):
+            response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except GatewayError as error:
+        response = answer_to(error)
+        if response.status == 500:
+            structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
+        return response
+    except web.HTTPException as error:
+        return _of_framework(request, error)
+    except (ConnectionError, TimeoutError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line: no fault of ours may end as a stack trace at a caller
+        structlog.get_logger().error(
+            Event.REQUEST_FAILED, request_id=request_id, method=request.method, path=request.path, exc_info=error
+        )
+        return problem(500, "the gateway could not do this; its log says why")
+
+
+def _of_framework(request: web.Request, error: web.HTTPException) -> web.Response:
+    """What aiohttp itself refuses: no such route, no such method, too large."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        text = f"{request.method} is not possible here; {allowed} is"
+        return problem(405, text, headers={"Allow": allowed})
+    if error.status == 404:
+        return problem(404, "there is no such route; /openapi.json lists them all")
+    if error.status < 400:
+        raise error
+    return problem(error.status, error.text or HTTPStatus(error.status).phrase)

@@ -1,0 +1,286 @@
+"""Every route, as data: aiohttp's table and the OpenAPI document are both made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from gateway.delivery.health import TestResult
+from gateway.destinations.store import Scope
+from gateway.queue import Ledger
+from gateway.server import books, destinations, ingest, keys, signals
+from gateway.server.call import Call
+from gateway.server.requests import DestinationChanges, DestinationDraft, KeyDraft, NewDestination
+from gateway.server.shapes import (
+    AttemptPage,
+    Chosen,
+    DeadLetterPage,
+    DestinationPage,
+    DestinationView,
+    GapPage,
+    HealthAnswer,
+    KeyPage,
+    NewKey,
+    ProviderPage,
+    Removed,
+    Replayed,
+    WhoAmI,
+)
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+EVENTS_BODY = "events"  # NDJSON or JSON, worked through as it comes
+NDJSON_BODY = "ndjson"
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    name: str
+    text: str
+    schema: Mapping[str, object]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """``answers`` maps a status to the type of its body, None where there is none. ``open`` routes need no key.
+
+    ``body`` is the type that a JSON body has, or one of the names above.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: Mapping[int, type | None]
+    scope: Scope | None = None
+    is_open: bool = False
+    body: type | str | None = None
+    body_required: bool = True
+    parameters: tuple[Parameter, ...] = ()
+    text: str = ""
+    problems: tuple[int, ...] = ()
+    media_type: str = "application/json"
+
+
+_LIMIT = Parameter("limit", "How many at the most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
+_CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"})
+_ONE = "/v1/audit/siem/{id}"
+_INGEST_TEXT = """\
+Answers only once every accepted event is on stable storage. NDJSON may be of any length and is worked through as it
+comes; an array or a single object must fit `ingest.body_max`. `Content-Encoding` may be gzip, zstd or deflate.
+
+With 207 the valid events are durable; the others are listed and kept in the quarantine. When the queue fills in the midst
+of a body, what was stored before stays stored: the answer is then 207 with one error that names the first line that was
+not taken; send it and those behind it again. With 400, 413, 415, 429 and 503 nothing was taken."""
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/audit/events",
+        ingest.post_events,
+        "Take events in",
+        {202: ingest.Accepted, 207: ingest.PartlyAccepted},
+        scope=Scope.EVENTS_WRITE,
+        body=EVENTS_BODY,
+        text=_INGEST_TEXT,
+        problems=(400, 408, 413, 415, 429, 503),
+    ),
+    Route(
+        "POST",
+        "/v1/audit/siem",
+        destinations.create,
+        "Create a destination",
+        {201: DestinationView},
+        scope=Scope.SIEM_WRITE,
+        body=NewDestination,
+        problems=(400, 409, 413, 422, 503),
+    ),
+    Route(
+        "GET",
+        "/v1/audit/siem",
+        destinations.list_all,
+        "List destinations",
+        {200: DestinationPage},
+        scope=Scope.SIEM_READ,
+        parameters=(
+            _LIMIT,
+            _CURSOR,
+            Parameter("status", "Only those in this state.", {"enum": ["active", "degraded", "failed"]}),
+            Parameter("provider", "Only those of this provider.", {"type": "string"}),
+        ),
+        problems=(400,),
+    ),
+    Route(
+        "POST",
+        "/v1/audit/siem/test",
+        destinations.test_unstored,
+        "Send a marked test event to a destination that is not stored",
+        {200: TestResult},
+        scope=Scope.SIEM_WRITE,
+        body=NewDestination,
+        problems=(400, 413, 422),
+    ),
+    Route(
+        "GET",
+        "/v1/audit/siem/providers",
+        destinations.providers,
+        "The providers and the fields of their forms",
+        {200: ProviderPage},
+    ),
+    Route(
+        "GET",
+        _ONE,
+        destinations.show,
+        "Show a destination",
+        {200: DestinationView},
+        scope=Scope.SIEM_READ,
+        problems=(404,),
+    ),
+    Route(
+        "PUT",
+        _ONE,
+        destinations.update,
+        "Change a destination",
+        {200: DestinationView},
+        scope=Scope.SIEM_WRITE,
+        body=DestinationChanges,
+        text=(
+            "Changes the members given and leaves the others. It applies at once to everything that is not in flight. "
+            "`enabled: true` starts a failed destination again."
+        ),
+        problems=(400, 404, 409, 413, 422, 503),
+    ),
+    Route(
+        "DELETE",
+        _ONE,
+        destinations.delete,
+        "Delete a destination",
+        {202: DestinationView, 204: None},
+        scope=Scope.SIEM_WRITE,
+        parameters=(
+            Parameter(
+                "timeout",
+                "How many seconds to wait for the flush.",
+                {"type": "integer", "minimum": 0, "maximum": 300, "default": 30},
+            ),
+            Parameter("force", "Drop what is left, into a gap.", {"type": "boolean", "default": False}),
+        ),
+        text="Takes no new events, delivers what it holds, then removes it: 204. Not in time: 202, and it goes on.",
+        problems=(400, 404, 503),
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/test",
+        destinations.test_stored,
+        "Send a marked test event to a destination",
+        {200: TestResult},
+        scope=Scope.SIEM_WRITE,
+        body=DestinationDraft,
+        body_required=False,
+        problems=(400, 404, 409, 413, 422),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/attempts",
+        books.attempts,
+        "The newest delivery attempts",
+        {200: AttemptPage},
+        scope=Scope.SIEM_READ,
+        parameters=(_LIMIT,),
+        problems=(400, 404),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/gaps",
+        books.gaps,
+        "The events that it did not get, and why",
+        {200: GapPage},
+        scope=Scope.SIEM_READ,
+        problems=(404,),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/ledger",
+        books.ledger,
+        "The books, in events",
+        {200: Ledger},
+        scope=Scope.SIEM_READ,
+        problems=(404,),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/dead-letters",
+        books.dead_letters,
+        "Events that the provider refused for good",
+        {200: DeadLetterPage},
+        scope=Scope.SIEM_READ,
+        parameters=(_LIMIT, _CURSOR),
+        problems=(400, 404),
+    ),
+    Route(
+        "DELETE",
+        f"{_ONE}/dead-letters",
+        books.delete_dead_letters,
+        "Forget dead letters",
+        {200: Removed},
+        scope=Scope.SIEM_WRITE,
+        body=Chosen,
+        body_required=False,
+        text="They stay counted as dead-lettered.",
+        problems=(400, 404, 422),
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/dead-letters/replay",
+        books.replay_dead_letters,
+        "Send dead letters again",
+        {200: Replayed},
+        scope=Scope.SIEM_WRITE,
+        body=Chosen,
+        body_required=False,
+        problems=(400, 404, 422, 429, 503),
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/backfill",
+        ingest.post_backfill,
+        "Send an audit export to this destination alone",
+        {202: ingest.Accepted, 207: ingest.PartlyAccepted},
+        scope=Scope.SIEM_WRITE,
+        body=EVENTS_BODY,
+        text=_INGEST_TEXT,
+        problems=(400, 404, 408, 413, 415, 429, 503),
+    ),
+    Route("GET", "/v1/audit/whoami", destinations.who_am_i, "What the key may do", {200: WhoAmI}),
+    Route("GET", "/v1/audit/keys", keys.list_all, "List API keys", {200: KeyPage}, scope=Scope.KEYS_WRITE),
+    Route(
+        "POST",
+        "/v1/audit/keys",
+        keys.create,
+        "Make an API key",
+        {201: NewKey},
+        scope=Scope.KEYS_WRITE,
+        body=KeyDraft,
+        problems=(400, 409, 413, 422, 503),
+    ),
+    Route(
+        "DELETE",
+        "/v1/audit/keys/{id}",
+        keys.revoke,
+        "Revoke an API key",
+        {204: None},
+        scope=Scope.KEYS_WRITE,
+        problems=(404, 409, 503),
+    ),
+    Route("GET", "/healthz", signals.alive, "Alive", {200: HealthAnswer}, is_open=True),
+    Route("GET", "/readyz", signals.ready, "Ready to take events", {200: HealthAnswer}, is_open=True, problems=(503,)),
+    Route(
+        "GET",
+        "/metrics",
+        signals.metrics,
+        "Prometheus metrics",
+        {200: str},
+        is_open=True,
+        media_type="text/plain",
+    ),
+)

@@ -1,0 +1,275 @@
+"""What the management API answers with: the JSON of the contract, as types. OpenAPI is generated from them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.clock import rfc3339
+from gateway.delivery.health import Attempt, BreakerState, LastError, Status
+from gateway.delivery.health import Health as DeliveryHealth
+from gateway.destinations.store import ApiKey, Destination, Filter, Scope
+from gateway.providers.codec import Field, Provider
+from gateway.queue import DeadLetter, Gap, GapReason
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    last_success_at: str | None
+    last_error_at: str | None
+    last_error: LastError | None
+    consecutive_failures: int
+    retrying_since: str | None
+    next_attempt_at: str | None
+    breaker: BreakerState
+    pending_events: int
+    pending_bytes: int
+    lag_seconds: float
+    delivered_events: int
+    dropped_events: int
+    dead_lettered_events: int
+
+
+class DestinationView(msgspec.Struct, frozen=True):
+    """Credentials are write-only: ``credentials_set`` names those that are stored."""
+
+    id: str
+    provider: str
+    endpoint: str
+    enabled: bool
+    created_at: str
+    status: Status
+    name: str
+    tenant_id: str
+    updated_at: str
+    options: dict[str, object]
+    filter: Filter
+    credentials_set: tuple[str, ...]
+    ordered: bool
+    deleting: bool
+    health: HealthView
+
+
+class DestinationPage(msgspec.Struct, frozen=True):
+    data: list[DestinationView]
+    next_cursor: str | None
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    time: str
+    events: int
+    bytes: int
+    duration_ms: float
+    response_code: int | None
+    decision: str
+    message: str
+
+
+class AttemptPage(msgspec.Struct, frozen=True):
+    """The newest first, since the gateway was started."""
+
+    data: list[AttemptView]
+    next_cursor: None = None
+
+
+class GapView(msgspec.Struct, frozen=True):
+    """Times are those at which the gateway accepted the events; ids are null where the events are not readable."""
+
+    reason: GapReason
+    count: int
+    first_time: str
+    last_time: str
+    first_event_id: str | None
+    last_event_id: str | None
+    recorded_at: str
+    detail: str
+
+
+class GapPage(msgspec.Struct, frozen=True):
+    data: list[GapView]
+    next_cursor: None = None
+
+
+class DeadLetterView(msgspec.Struct, frozen=True):
+    """``event`` is the event itself, as it came in."""
+
+    id: int
+    event_id: str
+    time: str
+    code: str
+    reason: str
+    event: msgspec.Raw
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True):
+    data: list[DeadLetterView]
+    next_cursor: str | None
+
+
+class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead letters; all of them when ``ids`` is not given."""
+
+    ids: list[int] | None = None
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    replayed: int
+
+
+class Removed(msgspec.Struct, frozen=True):
+    deleted: int
+
+
+class WhoAmI(msgspec.Struct, frozen=True):
+    id: str
+    tenant_id: str
+    scopes: tuple[Scope, ...]
+    name: str
+
+
+class KeyView(msgspec.Struct, frozen=True):
+    id: str
+    tenant_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    prefix: str
+    created_at: str
+    expires_at: str | None
+
+
+class KeyPage(msgspec.Struct, frozen=True):
+    data: list[KeyView]
+    next_cursor: None = None
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """``key`` is the key itself, shown here and never again."""
+
+    id: str
+    key: str
+    tenant_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    prefix: str
+    created_at: str
+    expires_at: str | None
+
+    def __repr__(self) -> str:
+        return f"NewKey({self.id})"
+
+
+class ProviderView(msgspec.Struct, frozen=True):
+    name: str
+    label: str
+    fields: tuple[Field, ...]
+    example_endpoint: str
+    endpoint_help: str
+    credentials_help: str
+
+
+class ProviderPage(msgspec.Struct, frozen=True):
+    data: list[ProviderView]
+    next_cursor: None = None
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    status: str
+
+
+def _time(time_s: float | None) -> str | None:
+    return None if time_s is None else rfc3339(time_s)
+
+
+_UNKNOWN = DeliveryHealth(Status.ACTIVE, None, None, None, 0, None, None, BreakerState.CLOSED, 0, 0, 0.0, 0, 0, 0)
+
+
+def destination_view(destination: Destination, health: DeliveryHealth | None) -> DestinationView:
+    """``health`` is None in the moment before delivery has taken the destination up."""
+    known = health or _UNKNOWN
+    return DestinationView(
+        id=destination.id,
+        provider=destination.provider,
+        endpoint=destination.endpoint,
+        enabled=destination.enabled,
+        created_at=rfc3339(destination.created_at_s),
+        status=known.status,
+        name=destination.name,
+        tenant_id=destination.tenant_id,
+        updated_at=rfc3339(destination.updated_at_s),
+        options=destination.options,
+        filter=destination.filter,
+        credentials_set=destination.credentials_set,
+        ordered=destination.ordered,
+        deleting=destination.deleting,
+        health=HealthView(
+            last_success_at=_time(known.last_success_at_s),
+            last_error_at=_time(known.last_error_at_s),
+            last_error=known.last_error,
+            consecutive_failures=known.consecutive_failures,
+            retrying_since=_time(known.retrying_since_s),
+            next_attempt_at=_time(known.next_attempt_at_s),
+            breaker=known.breaker,
+            pending_events=known.pending_events,
+            pending_bytes=known.pending_bytes,
+            lag_seconds=round(known.lag_s, 3),
+            delivered_events=known.delivered_events,
+            dropped_events=known.dropped_events,
+            dead_lettered_events=known.dead_lettered_events,
+        ),
+    )
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        time=rfc3339(attempt.at_s),
+        events=attempt.events,
+        bytes=attempt.bytes,
+        duration_ms=attempt.duration_ms,
+        response_code=attempt.response_code,
+        decision=attempt.decision,
+        message=attempt.message,
+    )
+
+
+def gap_view(gap: Gap) -> GapView:
+    return GapView(
+        reason=gap.reason,
+        count=gap.count,
+        first_time=rfc3339(gap.first_time_s),
+        last_time=rfc3339(gap.last_time_s),
+        first_event_id=gap.first_id,
+        last_event_id=gap.last_id,
+        recorded_at=rfc3339(gap.recorded_at_s),
+        detail=gap.detail,
+    )
+
+
+def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
+    return DeadLetterView(
+        id=letter.number,
+        event_id=letter.event_id,
+        time=rfc3339(letter.time_s),
+        code=letter.code,
+        reason=letter.reason,
+        event=msgspec.Raw(letter.line),
+    )
+
+
+def key_view(key: ApiKey) -> KeyView:
+    return KeyView(
+        key.id, key.tenant_id, key.name, key.scopes, key.prefix, rfc3339(key.created_at_s), _time(key.expires_at_s)
+    )
+
+
+def new_key(key: ApiKey, value: str) -> NewKey:
+    view = key_view(key)
+    return NewKey(view.id, value, view.tenant_id, view.name, view.scopes, view.prefix, view.created_at, view.expires_at)
+
+
+def provider_view(provider: Provider) -> ProviderView:
+    return ProviderView(
+        provider.name,
+        provider.label,
+        provider.fields,
+        provider.example_endpoint,
+        provider.endpoint_help,
+        provider.credentials_help,
+    )

@@ -1,0 +1,12 @@
+"""Putting a pretty-printed object on one line: white space between its tokens goes, everything else stays as it is."""
+
+from __future__ import annotations
+
+import re
+
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+', re.DOTALL)
+
+
+def without_white_space(text: bytes) -> bytes:
+    """Strings are kept whole, with what looks like white space in them; the order, the numbers and the escapes stay."""
+    return _TOKENS.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", text)
