@@ -12,8 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.errors import GatewayError
-
 START_S_MAX = 30.0
 STOP_S_MAX = 15.0
 
@@ -21,7 +19,7 @@ _ADDRESS = re.compile(rb"https?://[^\s/]+")
 _LOG_LINES_SHOWN = 5
 
 
-class GatewayGone(GatewayError):
+class GatewayGone(Exception):
     """The gateway's process did not start or did not stay."""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.clock import rfc3339
 from gateway.demo.client import Client
 
 EVENTS_PER_BATCH = 50
@@ -28,7 +28,7 @@ def make_event(number: int, now_s: float) -> bytes:
     action, resource_type, service = _ACTIONS[number % len(_ACTIONS)]
     event: dict[str, object] = {
         "id": f"evt_demo{number:08d}",
-        "timestamp": rfc3339(now_s),
+        "timestamp": datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "tenant_id": f"tenant-{number % 3}",
         "actor_type": "USER",
         "actor_id": f"user-{number % 17}",
