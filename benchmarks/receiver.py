@@ -22,9 +22,7 @@ _IDS = re.compile(rb'"event":\{"id":"evt_(\d{12})"')
 _SENT = re.compile(rb'"sent_ns":(\d+)')
 _LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
 _OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n{"text":"Success","code":0}'
-_BUSY = b'HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 32\r\n\r\n{"text":"Server is busy","code":9}'[
-    :-2
-]
+_BUSY = b'HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n{"text":"Busy","code":9}'
 _LATENCIES_MAX = 1_000_000
 
 

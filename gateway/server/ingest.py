@@ -18,7 +18,7 @@ from gateway.event import Checked, Rejection, Rules, check, check_objects
 from gateway.queue import Subject, SubjectKind
 from gateway.server.body import pieces
 from gateway.server.call import Call, answer
-from gateway.server.problems import LineError, answer_to, problem
+from gateway.server.problems import ProblemEntry, answer_to, problem
 from gateway.server.white_space import without_white_space
 
 APPENDS_IN_FLIGHT_MAX = 4
@@ -37,7 +37,7 @@ class PartlyAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
 
     accepted: int
     rejected: int
-    errors: list[LineError]
+    errors: list[ProblemEntry]
     errors_truncated: bool = False
 
 
@@ -48,15 +48,15 @@ class _Tally:
         self.accepted = 0
         self.rejected = 0
         self.accepted_bytes = 0
-        self.errors: list[LineError] = []
+        self.errors: list[ProblemEntry] = []
         self._errors_max = errors_max
 
     def refuse(self, rejections: list[Rejection]) -> None:
         self.rejected += len(rejections)
         room = self._errors_max - len(self.errors)
-        self.errors += [LineError(r.line, r.id, r.message) for r in rejections[:room]]
+        self.errors += [ProblemEntry(line=r.line, id=r.id, message=r.message) for r in rejections[:room]]
 
-    def note(self, error: LineError, count: int) -> None:
+    def note(self, error: ProblemEntry, count: int) -> None:
         """An error that stands for ``count`` lines; it is listed even when the list is full."""
         self.rejected += count
         self.errors.append(error)
@@ -205,12 +205,12 @@ class _Intake:
         if not self._tally.accepted:
             raise error
         text = f"nothing from this line on was taken: {error.detail}; send it again"
-        self._tally.note(LineError(self._line, None, text), 1)
+        self._tally.note(ProblemEntry(line=self._line, id=None, message=text), 1)
 
     def _note_not_taken(self) -> None:
         assert self._not_taken_from is not None
         text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
-        self._tally.note(LineError(self._not_taken_from, None, text), self._not_taken)
+        self._tally.note(ProblemEntry(line=self._not_taken_from, id=None, message=text), self._not_taken)
 
     def _work(
         self, piece: bytes, oversized: Rejection | None, group: asyncio.TaskGroup, slots: asyncio.Semaphore

@@ -18,7 +18,7 @@ _REFERENCE = "#/components/schemas/{name}"
 def document(routes: Iterable[Route]) -> bytes:
     routes = tuple(routes)
     types = _types(routes)
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    schemas, components = msgspec.json.schema_components(types, schema_hook=_anything, ref_template=_REFERENCE)
     known = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, object]] = {}
     for route in routes:
@@ -42,6 +42,13 @@ def document(routes: Iterable[Route]) -> bytes:
             },
         }
     )
+
+
+def _anything(kind: type) -> dict[str, object]:
+    """What may be any JSON: options, whose fields depend on the provider, and the values within ``metadata``."""
+    if kind in (object, msgspec.Raw):
+        return {"description": "any JSON"}
+    raise NotImplementedError(f"no JSON schema for {kind}")
 
 
 def _types(routes: Iterable[Route]) -> list[type]:

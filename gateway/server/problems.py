@@ -29,37 +29,34 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STORE_RETRY_AFTER_S = 5
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    field: str
+class ProblemEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the things that are wrong: with a field, or with a line (``id`` is then the event's, if readable)."""
+
+    field: str | msgspec.UnsetType = msgspec.UNSET
+    line: int | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType | None = msgspec.UNSET
     message: str
 
 
-class LineError(msgspec.Struct, frozen=True):
-    line: int
-    id: str | None
-    message: str
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True):
     """``type`` is ``about:blank`` throughout: status and detail say it all."""
 
+    type: str
     title: str
     status: int
     detail: str
-    type: str = "about:blank"
-    errors: list[FieldError | LineError] | list[FieldError] | list[LineError] = []
+    errors: list[ProblemEntry] | msgspec.UnsetType = msgspec.UNSET
 
 
 def problem(
     status: int,
     detail: str,
     *,
-    errors: Sequence[FieldError] | Sequence[LineError] = (),
+    errors: Sequence[ProblemEntry] = (),
     headers: dict[str, str] | None = None,
 ) -> web.Response:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    if errors:
-        body["errors"] = list(errors)
+    title = HTTPStatus(status).phrase
+    body = Problem("about:blank", title, status, detail, list(errors) if errors else msgspec.UNSET)
     return web.Response(
         status=status, body=msgspec.json.encode(body), content_type="application/problem+json", headers=headers
     )
@@ -69,7 +66,7 @@ def answer_to(error: GatewayError) -> web.Response:
     """The answer that a fault becomes."""
     match error:
         case RequestRejected():
-            fields = [FieldError(field, message) for field, message in error.errors]
+            fields = [ProblemEntry(field=field, message=message) for field, message in error.errors]
             return problem(error.status, error.detail, errors=fields)
         case QueueFull():
             return problem(429, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
@@ -80,7 +77,7 @@ def answer_to(error: GatewayError) -> web.Response:
         case Conflict():
             return problem(409, str(error))
         case EgressBlocked():
-            return problem(422, str(error), errors=[FieldError("endpoint", str(error))])
+            return problem(422, str(error), errors=[ProblemEntry(field="endpoint", message=str(error))])
         case StoreUnavailable():
             return problem(503, str(error), headers={"Retry-After": str(_STORE_RETRY_AFTER_S)})
         case _:

@@ -69,9 +69,9 @@ _INGEST_TEXT = """\
 Answers only once every accepted event is on stable storage. NDJSON may be of any length and is worked through as it
 comes; an array or a single object must fit `ingest.body_max`. `Content-Encoding` may be gzip, zstd or deflate.
 
-With 207 the valid events are durable; the others are listed and kept in the quarantine. When the queue fills in the midst
-of a body, what was stored before stays stored: the answer is then 207 with one error that names the first line that was
-not taken; send it and those behind it again. With 400, 413, 415, 429 and 503 nothing was taken."""
+With 207 the valid events are durable; the others are listed and kept in the quarantine. When the queue fills in the
+midst of a body, what was stored before stays stored: the answer is then 207 with one error that names the first line
+that was not taken; send it and those behind it again. With 400, 413, 415, 429 and 503 nothing was taken."""
 
 ROUTES: tuple[Route, ...] = (
     Route(
