@@ -1,0 +1,50 @@
+"""Events to send: made ones with spellings that a parse and dump would change, and real ones where they are at hand."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_FOLDERS = (_ROOT / "tests" / "data", _ROOT.parent / "shared" / "data")
+_NUMBERS = itertools.count(1)
+
+
+def event(
+    *, tenant_id: str = "tenant-a", name: str | None = None, action: str = "attestation.mint", text: str = "café €"
+) -> bytes:
+    """Of the present time, with an id that no other has unless ``name`` is given."""
+    return (
+        f'{{"id":"{name or f"evt_{next(_NUMBERS):06d}"}","timestamp":"{_now()}","tenant_id":"{tenant_id}",'
+        f'"actor_type":"USER","actor_id":"user-1","action":"{action}","resource_type":"attestation",'
+        '"resource_id":"r\\u002d1","service":"trust-registry","outcome":"SUCCESS","amount":1.50e+2,'
+        f'"metadata":{{"b":1,"a":12345678901234567890,"text":"{text} \\/"}},"integrity_hash":"sha256:00"}}'
+    ).encode()
+
+
+def events(count: int, *, tenant_id: str = "tenant-a", action: str = "attestation.mint") -> list[bytes]:
+    return [event(tenant_id=tenant_id, action=action) for _ in range(count)]
+
+
+def ids(lines: list[bytes]) -> list[str]:
+    return [line.split(b'"', 4)[3].decode() for line in lines]
+
+
+def real_events() -> list[bytes]:
+    """What real products wrote; none where that file is not at hand."""
+    return _lines("audit-events.ndjson")
+
+
+def bad_lines() -> list[bytes]:
+    """Each of them is to be rejected."""
+    return _lines("bad-lines.ndjson")
+
+
+def _lines(file: str) -> list[bytes]:
+    found = [folder / file for folder in _FOLDERS if (folder / file).exists()]
+    return found[0].read_bytes().splitlines() if found else []
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.123Z", time.gmtime())
