@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+from gateway.demo.receivers.stored import event_id
 
 _ROOT = Path(__file__).parents[2]
 _FOLDERS = (_ROOT / "tests" / "data", _ROOT.parent / "shared" / "data")
@@ -27,8 +30,9 @@ def events(count: int, *, tenant_id: str = "tenant-a", action: str = "attestatio
     return [event(tenant_id=tenant_id, action=action) for _ in range(count)]
 
 
-def ids(lines: list[bytes]) -> list[str]:
-    return [line.split(b'"', 4)[3].decode() for line in lines]
+def by_id(lines: Iterable[bytes]) -> dict[str, bytes]:
+    """As receivers keep them."""
+    return {event_id(line): line for line in lines}
 
 
 def real_events() -> list[bytes]:
