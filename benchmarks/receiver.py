@@ -12,7 +12,7 @@ import multiprocessing.sharedctypes
 import re
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvloop
@@ -57,8 +57,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
