@@ -113,18 +113,14 @@ class Api:
         return found
 
     async def until_status(self, destination_id: str, status: str) -> Members:
-        return await self._until(destination_id, lambda shown: shown["status"] == status)
-
-    async def until_degraded(self, destination_id: str) -> Members:
-        """It has failed at least once and says so."""
-        return await self.until_status(destination_id, "degraded")
+        return await self.until(destination_id, lambda shown: shown["status"] == status)
 
     async def until_settled(self, destination_id: str) -> Members:
         """Nothing waits any more: the books."""
-        await self._until(destination_id, lambda shown: shown["health"]["pending_events"] == 0)
+        await self.until(destination_id, lambda shown: shown["health"]["pending_events"] == 0)
         return await self.ledger(destination_id)
 
-    async def _until(self, destination_id: str, holds: Callable[[Members], bool]) -> Members:
+    async def until(self, destination_id: str, holds: Callable[[Members], bool]) -> Members:
         shown: Members = {}
         try:
             async with asyncio.timeout(WAIT_S_MAX):
@@ -133,6 +129,11 @@ class Api:
         except TimeoutError:
             raise TimeoutError(f"the destination stays at {shown}") from None
         return shown
+
+    async def until_gone(self, destination_id: str) -> None:
+        async with asyncio.timeout(WAIT_S_MAX):
+            while (await self.call("GET", f"/v1/audit/siem/{destination_id}")).status != 404:
+                await asyncio.sleep(0.02)
 
     # -- keys
 

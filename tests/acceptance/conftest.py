@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.gateway_process import GatewayProcess
-
-StartGateway = Callable[..., Awaitable[GatewayProcess]]
+from tests.acceptance.gateway_process import GatewayProcess, StartGateway
 
 
 @pytest.fixture

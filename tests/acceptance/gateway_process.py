@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -187,3 +188,6 @@ class GatewayProcess:
         assert self._session is not None, "the gateway does not run"
         base = "http://gateway" if self.address.startswith("unix:") else self.address
         return Api(self._session, base, key)
+
+
+StartGateway = Callable[..., Awaitable[GatewayProcess]]

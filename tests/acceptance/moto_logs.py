@@ -1,4 +1,4 @@
-"""CloudWatch Logs as moto plays it, in a process of its own: a second opinion on the protocol, read with AWS' client."""
+"""CloudWatch Logs as moto plays it, in a process of its own, read with AWS' client: a second opinion."""
 
 from __future__ import annotations
 
