@@ -44,6 +44,7 @@ from gateway.telemetry import Event, Metrics
 
 _RECENT_RESULTS = 16
 _TRIES_KEPT = 1024
+_PARKED_MAX = 100
 
 Matcher = Callable[[Sequence[bytes]], list[bool]]
 
@@ -86,8 +87,10 @@ class Worker:
         self._stop = asyncio.Event()
         self._in_flight = 0
         self._held: dict[int, list[int]] = {}
-        self._parked: Part | None = None
+        self._parked: list[int] = []
         self._tries: dict[int, int] = {}
+        self._taken = 0
+        self._taken_before: dict[int, int] = {}  # by event: how many others had been taken when it was last refused
         self._recent: deque[tuple[int, bool]] = deque(maxlen=_RECENT_RESULTS)
         self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
 
@@ -108,8 +111,7 @@ class Worker:
             for positions in self._held.values():
                 self._consumer.release(positions)
             self._held.clear()
-            if self._parked is not None:
-                self._consumer.release(self._parked.positions)
+            self._consumer.release(self._parked)
             if self._acks is not None:
                 self._consumer.release(self._acks.positions())
 
@@ -141,7 +143,7 @@ class Worker:
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
-        if self._parked is not None:
+        if self._parked:
             return True  # other events are to be tried before it, if there are any
         while self._consumer.backlog().pending_events <= self._outstanding():
             if self._draining and not self._consumer.backlog().pending_events:
@@ -209,7 +211,7 @@ class Worker:
 
     def _unsettled(self, positions: list[int]) -> list[int]:
         """What of a batch is neither parked nor waiting for an acknowledgement. Settled ones do not mind a release."""
-        kept = set(self._parked.positions) if self._parked is not None else set()
+        kept = set(self._parked)
         if self._acks is not None:
             kept |= self._acks.among(positions)
         return [position for position in positions if position not in kept] if kept else positions
@@ -230,6 +232,8 @@ class Worker:
 
     async def _take_apart(self, part: Part, split: Split) -> None:
         first = part.positions[0]
+        others_before = self._taken_before.get(first, self._taken)
+        self._taken_before[first] = self._taken
         tries = self._tries[first] = self._tries.get(first, 0) + 1
         if tries < split.tries:
             self._failed(split.code, split.reason)
@@ -237,8 +241,8 @@ class Worker:
             await self._bisect(part, split)
         elif split.alone == "degrade":
             self._failed(split.code, split.reason, misconfigured=True)
-        elif split.alone == "suspect" and not self._others_are_taken(first):
-            self._park_or_give_up(part)
+        elif split.alone == "suspect" and not self._others_are_taken(first, since=others_before):
+            self._park_or_give_up(first)
             self._failed(split.code, split.reason)
         else:
             await self._refuse(part, [Refusal(0, split.code, split.reason)])
@@ -287,6 +291,7 @@ class Worker:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._recent.append((positions[0], True))
+                self._taken += 1
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
@@ -345,21 +350,20 @@ class Worker:
 
     # -- suspects: events that a webhook refuses, though it may be the webhook that is broken
 
-    def _others_are_taken(self, position: int) -> bool:
-        """Whether the last answer to any other event was a good one."""
-        return next((taken for other, taken in reversed(self._recent) if other != position), False)
+    def _others_are_taken(self, position: int, *, since: int) -> bool:
+        """Whether another event was taken since this one was last refused, or the last answer to any other was good."""
+        last = next((taken for other, taken in reversed(self._recent) if other != position), False)
+        return last or self._taken > since
 
-    def _park_or_give_up(self, part: Part) -> None:
-        """Hold one suspect back so that another event is tried next; two in a row mean that it is not the event."""
-        if self._parked is None:
-            self._parked = part
-        else:
+    def _park_or_give_up(self, position: int) -> None:
+        """Hold a suspect back so that other events are tried next; so many in a row mean that it is not the events."""
+        self._parked.append(position)
+        if len(self._parked) > _PARKED_MAX:
             self._unpark()
 
     def _unpark(self) -> None:
-        if self._parked is not None:
-            parked, self._parked = self._parked, None
-            self._consumer.release(parked.positions)
+        parked, self._parked = sorted(self._parked), []
+        self._consumer.release(parked)
 
     # -- what follows from a result
 
@@ -377,6 +381,7 @@ class Worker:
         self._unpark()
         if len(self._tries) > _TRIES_KEPT:
             self._tries.clear()
+            self._taken_before.clear()
 
     def _failed(
         self,

@@ -316,6 +316,38 @@ async def test_the_very_first_event_can_be_the_poison(house: House) -> None:
     assert house.consumer.ledger().dead_lettered == 1
 
 
+async def test_several_poison_events_in_a_row_do_not_hold_up_what_follows(house: House) -> None:
+    """However many refused events wait in front, the good one behind them arrives and proves them to be poison."""
+    poison = {b'{"id":"e%d"}' % number for number in range(5)}
+    provider = Provider(
+        lambda lines: Split("no", code="422", tries=3, alone="suspect") if poison & set(lines) else Delivered(),
+        events_max=1,
+    )
+    house.start(provider)
+    await house.post(5)
+    await house.clock.run_until(lambda: len(provider.requests) >= 30)
+    assert house.consumer.dead_letter_count() == 0
+    await house.post(1)
+    await house.drained()
+    assert [letter.event_id for letter in await house.consumer.dead_letters()] == ["e0", "e1", "e2", "e3", "e4"]
+    assert house.consumer.ledger().delivered == 1
+
+
+async def test_a_webhook_that_begins_to_refuse_everything_loses_nothing_more(house: House) -> None:
+    """Once nothing else is taken any more, what is refused waits, though others were taken before."""
+    provider = Provider(lambda lines: Delivered(), events_max=1)
+    house.start(provider)
+    await house.post(3)
+    await house.drained()
+    provider.decide = lambda lines: Split("no", code="400", tries=3, alone="suspect")
+    await house.post(6)
+    await house.clock.run_until(lambda: len(provider.requests) >= 60)
+    assert house.consumer.dead_letter_count() <= 1
+    provider.decide = lambda lines: Delivered()
+    await house.drained()
+    assert house.consumer.ledger().delivered >= 8
+
+
 async def test_a_webhook_that_refuses_everything_loses_nothing(house: House) -> None:
     """A broken handler answers 400 to all: that is an outage, not a heap of poison."""
     provider = Provider(lambda lines: Split("no", code="400", tries=3, alone="suspect"), events_max=1)
