@@ -40,8 +40,8 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({setting.name: text for setting, text in shown})
         return
-    rows = [(s.name, text, "" if text == format_value(s.type, s.default) else "set") for s, text in shown]
-    print_table(("setting", "value", ""), rows, empty="")
+    rows = [(s.name, text, "default" if text == format_value(s.type, s.default) else "set") for s, text in shown]
+    print_table(("setting", "value", "is"), rows, empty="")
     print("The configuration is valid.")
 
 

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from gateway.cli.connection import Connection, connection
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import CommandError, WrongUse
 
 Json = dict[str, Any]
 
@@ -25,6 +25,7 @@ DESTINATIONS = "/v1/audit/siem"
 EVENTS = "/v1/audit/events"
 KEYS = "/v1/audit/keys"
 _ANSWER_S = 60.0
+_PAGE_MAX = 1_000  # the most that the gateway gives at once
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -56,11 +57,13 @@ class Client:
         """NDJSON. 202, 207, 400, 429 and 503 come back as answers; everything else is raised."""
         answer = await self.send("POST", path, content=body, content_type="application/x-ndjson")
         if answer.status not in {202, 207, 400, 429, 503}:
-            raise CommandError(_refusal(answer))
+            raise CommandError(self._refusal(answer))
         return answer
 
     async def pages(self, path: str, query: Mapping[str, str], *, limit: int | None = None) -> list[Json]:
         """The members of a list, page by page, up to ``limit``."""
+        if limit is not None:
+            query = {**query, "limit": str(min(limit, _PAGE_MAX))}
         found: list[Json] = []
         cursor: str | None = None
         while True:
@@ -76,8 +79,10 @@ class Client:
             return f"{DESTINATIONS}/{quote(reference, safe='')}"
         named = [entry for entry in await self.pages(DESTINATIONS, {}) if entry.get("name") == reference]
         if len(named) != 1:
-            many = f"{len(named)} destinations are" if named else "No destination is"
-            raise CommandError(f"{many} called {reference!r}. `gateway destinations list` shows the ids.")
+            if named:
+                ids = ", ".join(entry["id"] for entry in named)
+                raise CommandError(f"{len(named)} destinations are called {reference!r}, name one by its id: {ids}.")
+            raise CommandError(f"No destination is called {reference!r}. `gateway destinations list` shows them all.")
         return f"{DESTINATIONS}/{quote(named[0]['id'], safe='')}"
 
     async def send(
@@ -115,7 +120,7 @@ class Client:
         except TimeoutError as error:
             raise CommandError(f"The gateway at {place} did not answer within {answer_s:g} s.") from error
         except aiohttp.InvalidURL as error:
-            raise CommandError(f"GATEWAY_URL is no address: {place}") from error
+            raise WrongUse(f"GATEWAY_URL is no address: {place}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise CommandError(f"The connection to {place} broke ({type(error).__name__}).") from error
 
@@ -130,8 +135,21 @@ class Client:
     ) -> Json:
         answer = await self.send(method, path, query=query, content=content, answer_s=answer_s)
         if answer.status >= 300:
-            raise CommandError(_refusal(answer))
+            raise CommandError(self._refusal(answer))
         return answer.body if isinstance(answer.body, dict) else {"data": answer.body}
+
+    def _refusal(self, answer: Answer) -> str:
+        if answer.status == 401 and not self._target.key:
+            return (
+                "No API key was given: set GATEWAY_API_KEY, or GATEWAY_DATA_DIR to the data directory of a gateway "
+                "on this machine."
+            )
+        body = answer.body if isinstance(answer.body, dict) else {}
+        detail = str(body.get("detail") or body.get("title") or "no reason given").rstrip(".")
+        if answer.status == 401:
+            return f"The gateway does not accept the API key (401): {detail}. Set GATEWAY_API_KEY to a valid key."
+        more = "; ".join(fault for fault in problems(body) if fault.partition(": ")[2] not in detail)
+        return f"The gateway refused ({answer.status}): {detail}" + (f" ({more})" if more else ".")
 
 
 @asynccontextmanager
@@ -165,12 +183,3 @@ def _decode(content: bytes) -> object:
 def _retry_after(headers: Mapping[str, str]) -> float:
     text = headers.get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() else 1.0
-
-
-def _refusal(answer: Answer) -> str:
-    body = answer.body if isinstance(answer.body, dict) else {}
-    detail = str(body.get("detail") or body.get("title") or "no reason given")
-    if answer.status == 401:
-        return f"The gateway does not accept the API key (401): {detail} Set GATEWAY_API_KEY to a valid key."
-    faults = "; ".join(problems(body))
-    return f"The gateway refused ({answer.status}): {detail}" + (f" ({faults})" if faults else "")

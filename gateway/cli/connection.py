@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import WrongUse
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -29,18 +29,31 @@ def connection(environment: Mapping[str, str]) -> Connection:
     """From GATEWAY_URL and GATEWAY_API_KEY.
 
     Without a key, the operator's key that ``serve`` left in the data directory is read, but only for a gateway on this
-    machine: it must not travel to another one unasked.
+    machine: it must not travel to another one unasked. Raises WrongUse.
     """
     text = environment.get("GATEWAY_URL") or DEFAULT_URL
     key = environment.get("GATEWAY_API_KEY", "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise WrongUse("GATEWAY_API_KEY is no key: it holds characters that a key cannot have")
     if text.startswith("unix:"):
         return Connection("http://localhost", text.removeprefix("unix:"), key or _kept_key(environment))
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise CommandError(f"GATEWAY_URL must be http://HOST:PORT, https://HOST or unix:PATH, not {text!r}")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
+        raise WrongUse(f"GATEWAY_URL must be http://HOST:PORT, https://HOST or unix:PATH, not {text!r}")
     if not key and parts.hostname in _LOCAL_HOSTS:
         key = _kept_key(environment)
     return Connection(text.rstrip("/"), "", key)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is one or left out."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _kept_key(environment: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from gateway.cli.client import DESTINATIONS, Client, Json
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import CommandError, WrongUse
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ def _credentials(given: Given, environment: Mapping[str, str]) -> Json:
     for text in given.credential_variables:
         name, variable = _pair(text, "--credential-env")
         if variable not in environment:
-            raise CommandError(f"--credential-env: the variable {variable} is not set")
+            raise WrongUse(f"--credential-env: the variable {variable} is not set")
         found[name] = environment[variable]
     return dict(found)
 
@@ -73,9 +73,9 @@ def _read(path: str) -> str:
     try:
         text = sys.stdin.readline() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"--credential-file: {path} cannot be read: {error.strerror}") from error
+        raise WrongUse(f"--credential-file: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"--credential-file: {path} is not text") from error
+        raise WrongUse(f"--credential-file: {path} is not text") from error
     return text.strip()
 
 
@@ -94,7 +94,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         # Only the name is shown: what was given may be a secret without its name.
-        raise CommandError(f"{option} must be NAME=VALUE")
+        raise WrongUse(f"{option} must be NAME=VALUE")
     return name, value
 
 
@@ -110,7 +110,7 @@ def _typed(name: str, text: str, kind: str) -> object:
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise CommandError(f"--option {name} must be JSON, an {kind}") from error
+            raise WrongUse(f"--option {name} must be JSON, an {kind}") from error
     return text
 
 

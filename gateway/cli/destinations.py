@@ -10,8 +10,8 @@ import typer
 
 from gateway.cli.client import DESTINATIONS, Json, open_client
 from gateway.cli.destination_form import Given, provider_row, request_body
-from gateway.cli.failure import CommandError, run
-from gateway.cli.output import JsonOption, print_json, print_pairs, print_table
+from gateway.cli.failure import WrongUse, run
+from gateway.cli.output import NO_DESTINATION, JsonOption, print_json, print_pairs, print_table
 
 commands = typer.Typer(no_args_is_help=True, help="Where events are streamed to.")
 
@@ -59,10 +59,8 @@ def list_destinations(
         return
     columns = ("id", "name", "provider", "tenant_id", "status", "enabled", "endpoint")
     rows = [[entry.get(column) for column in columns] for entry in found]
-    print_table([column.replace("_id", "") if column != "id" else column for column in columns], rows, empty=NONE_YET)
-
-
-NONE_YET = "No destination yet. `gateway destinations create --help` shows how to make one."
+    headings = [column.replace("_id", "") if column != "id" else column for column in columns]
+    print_table(headings, rows, empty="No destination is like that." if query else NO_DESTINATION)
 
 
 @commands.command()
@@ -85,7 +83,7 @@ def show(destination: Reference, json: JsonOption = False) -> None:
 def create(
     *,
     provider: Annotated[str, typer.Option(help="splunk, datadog, cloudwatch, elastic or webhook.")],
-    endpoint: Endpoint = None,
+    endpoint: Annotated[str, typer.Option(help="The address that events are sent to.")],
     name: Name = None,
     tenant: Annotated[str | None, typer.Option(help="Whose events; an operator's default is * (all).")] = None,
     token: Token = None,
@@ -146,7 +144,10 @@ def update(
     ordered: Ordered = None,
     json: JsonOption = False,
 ) -> None:
-    """Change what is given and leave the rest. --enabled makes a failed destination stream again."""
+    """Change what is given and leave the rest. --enabled makes a failed destination stream again.
+
+    The --filter options replace the whole filter; one with an empty value clears it.
+    """
     given = Given(
         endpoint=endpoint,
         name=name,
@@ -165,12 +166,7 @@ def update(
             stored = await client.get(path)
             body = request_body(given, await provider_row(client, stored["provider"]), os.environ, ask=False)
             if not body:
-                raise CommandError(
-                    "Nothing to change was given. `gateway destinations update --help` lists the options."
-                )
-            for part in ("options", "filter"):
-                if part in body:
-                    body[part] = {**(stored.get(part) or {}), **body[part]}
+                raise WrongUse("Nothing to change was given. `gateway destinations update --help` lists the options.")
             return await client.put(path, body)
 
     _print_change("updated", run(work()), as_json=json)
@@ -180,14 +176,16 @@ def update(
 def delete(
     destination: Reference,
     force: Annotated[bool, typer.Option("--force", help="Drop what is left; it is recorded as a gap.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the flush.")] = 30,
+    timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", min=0, max=300, help="How long to wait for the flush.")
+    ] = 30,
     json: JsonOption = False,
 ) -> None:
     """Flush a destination, then remove it."""
 
     async def work() -> Json:
         async with open_client() as client:
-            query = {"timeout": f"{timeout:g}", **({"force": "true"} if force else {})}
+            query = {"timeout": str(timeout), **({"force": "true"} if force else {})}
             path = await client.destination_path(destination)
             return await client.delete(path, query, answer_s=timeout + 30)
 
@@ -238,9 +236,21 @@ def _print_change(done: str, destination: Json, *, as_json: bool) -> None:
 
 
 def _pairs(destination: Json) -> list[tuple[str, object]]:
-    """The destination's own members first, then its health and its books with a heading in front."""
-    nested = ("health", "ledger")
-    pairs: list[tuple[str, object]] = [(name, value) for name, value in destination.items() if name not in nested]
+    """The destination's own members first, then its options, filter, health and books with a heading in front."""
+    nested = ("options", "filter", "health", "ledger")
+    pairs: list[tuple[str, object]] = [
+        (name, _text(value)) for name, value in destination.items() if name not in nested
+    ]
     for part in nested:
-        pairs += [(f"{part}.{name}", value) for name, value in (destination.get(part) or {}).items()]
+        members = destination.get(part) or {}
+        pairs += [(f"{part}.{name}", _text(value)) for name, value in members.items() if part != "filter" or value]
     return pairs
+
+
+def _text(value: object) -> object:
+    """A list as words, an error as its code and message; the rest as it is."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict) and value.keys() == {"code", "message"}:
+        return f"{value['code']}: {value['message']}"
+    return value

@@ -15,13 +15,21 @@ Result = TypeVar("Result")
 class CommandError(Exception):
     """The message is one line for people: what did not work, and what to do next."""
 
+    code = 1
+
+
+class WrongUse(CommandError):
+    """The command line or the environment is wrong; nothing was tried."""
+
+    code = 2
+
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's coroutine. ``CommandError`` becomes its line on standard error and exit code 1."""
+    """Run a command's coroutine. ``CommandError`` becomes its line on standard error and its exit code."""
     try:
         return asyncio.run(work)
     except CommandError as error:
-        fail(str(error))
+        fail(str(error), code=error.code)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

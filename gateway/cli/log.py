@@ -25,13 +25,14 @@ def inspect(data_dir: DataDir, json: JsonOption = False) -> None:
         print_json(found)
         return
     print_table(
-        ("segment", "first", "end", "frames", "events", "subjects", "used bytes", "file bytes"),
+        ("segment", "first", "end", "frames", "events", "tenants", "used bytes", "file bytes"),
         [
             (s.file, s.first_offset, s.end_offset, s.frames, s.events, s.tenants, s.end_bytes, s.file_bytes)
             for s in found.segments
         ],
         empty="no segments",
     )
+    print()
     print_table(
         ("consumer", "tenant", "floor", "delivered", "dead-lettered", "dropped", "filtered", "pending", "gaps"),
         [
@@ -63,6 +64,7 @@ def verify(data_dir: DataDir, json: JsonOption = False) -> None:
 
 def _print_damage(found: Inspection) -> None:
     if found.damage:
+        print()
         print_table(
             ("damaged file", "at byte", "bytes", "events", "what"),
             [(d.file, d.at_byte, d.length_bytes, d.events, d.what) for d in found.damage],

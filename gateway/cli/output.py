@@ -15,6 +15,7 @@ from gateway.cli.failure import one_line
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+NO_DESTINATION = "No destination yet. `gateway destinations create --help` shows how to make one."
 _PIPE_COLUMNS = 240  # wide enough that nothing is cut where a program or a file reads
 
 

@@ -17,6 +17,8 @@ from gateway.cli.failure import fail, one_line, run
 from gateway.cli.output import JsonOption, print_json
 from gateway.cli.upload import Summary, read_pieces, upload
 
+_SHOWN_MAX = 20
+
 FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="NDJSON, one event on each line; - is stdin.")]
 FromLineOption = Annotated[int, typer.Option(min=1, help="Skip the lines before this one.")]
 RetryForOption = Annotated[
@@ -84,11 +86,13 @@ def _report(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:
-        for error in summary.errors:
+        for error in summary.errors[:_SHOWN_MAX]:
             named = f" ({one_line(error.id)})" if error.id else ""
             print(f"line {error.line}{named}: {one_line(error.message)}", file=sys.stderr)
-        if summary.rejected > len(summary.errors):
-            print(f"… and {summary.rejected - len(summary.errors)} more", file=sys.stderr)
+        shown = min(len(summary.errors), _SHOWN_MAX)
+        if summary.rejected > shown:
+            hint = "; --json lists them" if len(summary.errors) > shown else ""
+            print(f"… and {summary.rejected - shown} more{hint}", file=sys.stderr)
         print(f"{summary.accepted} accepted, {summary.rejected} rejected")
     if summary.rejected:
         raise typer.Exit(1)

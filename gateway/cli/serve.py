@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,9 +61,9 @@ def serve_with(settings: Config, run: Run) -> int:
 def announcement_text(made: Announcement) -> str:
     """For a person at a terminal: where it listens, the key, and two commands that work as they stand."""
     curl = f"curl --unix-socket {shlex.quote(made.address[5:])}" if made.address.startswith("unix:") else "curl"
-    base = "http://localhost" if made.address.startswith("unix:") else made.address
+    base = "http://localhost" if made.address.startswith("unix:") else _reachable(made.address)
     lines = [
-        f"The gateway listens on {made.address} and keeps its data in {made.data_dir}",
+        f"The gateway listens on {made.address} and keeps its data in {Path(made.data_dir).absolute()}",
         *_key_lines(made),
         f"API description:  {base}/openapi.json",
         *([f"Console:          {base}{made.console}"] if made.console else []),
@@ -77,16 +79,22 @@ def announcement_text(made: Announcement) -> str:
 
 def _key_lines(made: Announcement) -> list[str]:
     if made.key_file is None:
-        return ["API key:          the one in GATEWAY_BOOTSTRAP_KEY"]
+        return ["API key:          the one that was given as GATEWAY_BOOTSTRAP_KEY"]
+    kept = Path(made.key_file).absolute()
     if made.key is None:
-        return [f"API key:          in {made.key_file}"]
-    return [f"API key:          {made.key}", f"                  (shown this once, kept in {made.key_file})"]
+        return [f"API key:          in {kept}"]
+    return [f"API key:          {made.key}", f"                  (shown this once, kept in {kept})"]
 
 
 def _command(curl: str, url: str, made: Announcement, content_type: str, body: str) -> str:
-    key = "$GATEWAY_BOOTSTRAP_KEY" if made.key_file is None else f"$(cat {shlex.quote(made.key_file)})"
-    reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    return f"{curl} {reachable} -H \"X-API-Key: {key}\" -H 'Content-Type: {content_type}' -d '{body}'"
+    """The key's file is named in full, so that the command works in any terminal."""
+    kept = made.key_file and shlex.quote(str(Path(made.key_file).absolute()))
+    key = "$GATEWAY_BOOTSTRAP_KEY" if kept is None else f"$(cat {kept})"
+    return f"{curl} {url} -H \"X-API-Key: {key}\" -H 'Content-Type: {content_type}' -d '{body}'"
+
+
+def _reachable(url: str) -> str:
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _stopped(error: Exception, settings: Config) -> int:
@@ -105,6 +113,7 @@ def _system_fault(error: OSError, settings: Config) -> tuple[str, int]:
     if error.filename is not None:
         return f"{error.filename}: {reason}", 2
     if error.errno in {errno.EADDRNOTAVAIL, errno.EACCES} or isinstance(error, socket.gaierror):
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno in errno.errorcode else reason
         return f"cannot listen on {settings.server.listen}: {reason}; choose another address with --listen", 2
     return reason, 1
 

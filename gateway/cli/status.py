@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep as pause
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -11,10 +12,10 @@ from rich.live import Live
 from rich.text import Text
 
 from gateway.cli.client import DESTINATIONS, Client, Json, open_client
-from gateway.cli.failure import CommandError, one_line, run
-from gateway.cli.output import JsonOption, console, print_json, table
+from gateway.cli.failure import CommandError, fail, one_line, run
+from gateway.cli.output import NO_DESTINATION, JsonOption, console, print_json, table
 
-_COLUMNS = ("destination", "provider", "status", "pending", "lag", "delivered", "dead", "dropped", "last error")
+_COLUMNS = ("destination", "provider", "status", "pending", "lag", "delivered", "dead", "dropped")
 
 
 def status(
@@ -24,7 +25,10 @@ def status(
 ) -> None:
     """Whether the gateway takes events, and how each destination does. Exit code 1 when it is not ready."""
     if watch:
-        run(_watch(interval))
+        if json:
+            fail("--watch shows a picture; for programs call `gateway status --json` from time to time", code=2)
+        with suppress(KeyboardInterrupt):  # the way to end it
+            run(_watch(interval))
         return
     seen = run(_look_once())
     if json:
@@ -70,17 +74,16 @@ def _picture(seen: Json) -> RenderableType:
     line = Text.assemble("The gateway is ", state, ".")
     destinations = seen["destinations"]
     if not destinations:
-        return Group(line, Text("No destination yet. `gateway destinations create --help` shows how to make one."))
-    return Group(line, table(_COLUMNS, [_row(entry) for entry in destinations]))
+        return Group(line, Text(NO_DESTINATION))
+    failing = [_trouble(entry) for entry in destinations if entry["status"] != "active"]
+    return Group(line, table(_COLUMNS, [_row(entry) for entry in destinations]), *failing)
 
 
 def _row(destination: Json) -> list[object]:
     health = destination.get("health") or {}
-    error = health.get("last_error") or {}
     state = destination["status"] if destination.get("enabled") else "disabled"
-    failing = destination["status"] != "active"
     return [
-        destination.get("name") or destination["id"],
+        _name(destination),
         destination["provider"],
         "deleting" if destination.get("deleting") else state,
         health.get("pending_events", 0),
@@ -88,5 +91,15 @@ def _row(destination: Json) -> list[object]:
         health.get("delivered_events", 0),
         health.get("dead_lettered_events", 0),
         health.get("dropped_events", 0),
-        f"{error.get('code', '')} {error.get('message', '')}".strip() if failing else None,
     ]
+
+
+def _trouble(destination: Json) -> Text:
+    """A line below the table: on a narrow terminal a column would have no room for it."""
+    error = (destination.get("health") or {}).get("last_error") or {}
+    reason = one_line(f"{error.get('code', '')}: {error.get('message', '')}") if error else "no error is known"
+    return Text(f"{one_line(_name(destination))}  {reason}", style="yellow")
+
+
+def _name(destination: Json) -> str:
+    return str(destination.get("name") or destination["id"])

@@ -1,4 +1,4 @@
-"""Posting NDJSON of any length in bounded memory: pieces of about 1 MiB, each repeated alone when it has to be."""
+"""Posting NDJSON of any length in bounded memory: in pieces, each repeated alone when it has to be."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import BinaryIO
 import msgspec
 
 from gateway.cli.client import Answer, Client
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import CommandError, WrongUse
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 512 << 10  # with its last line below the gateway's ingest.piece, so that it is taken whole or not at all
 LINE_BYTES_MAX = 8 << 20  # the largest event that a gateway can be set to take
 REJECTIONS_SHOWN_MAX = 1_000
 _WAIT_MAX_S = 60.0
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -50,11 +51,16 @@ class Summary(msgspec.Struct):
 
 
 def read_pieces(stream: BinaryIO, *, from_line: int = 1, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:
-    """Cut at line ends. A line longer than LINE_BYTES_MAX is read over, and an empty one stands in its place."""
+    """Cut at line ends. A line longer than LINE_BYTES_MAX is read over, and an empty one stands in its place.
+
+    Raises WrongUse for what is compressed.
+    """
     number, lines, events, size, overlong = 0, [], 0, 0, []
     first = from_line
     while raw := stream.readline(LINE_BYTES_MAX + 1):
         number += 1
+        if number == 1 and raw.startswith(_COMPRESSED):
+            raise WrongUse("This is compressed, not NDJSON: unpack it first, as in `gunzip -c FILE | gateway send -`.")
         read = len(raw)
         if not raw.endswith(b"\n") and read > LINE_BYTES_MAX:
             read += _read_over(stream)
@@ -101,6 +107,8 @@ async def upload(
             try:
                 answer = await _post(client, path, piece.body, retry_for_s)
             except CommandError as error:
+                if not summary.accepted:
+                    raise
                 resume = f"{summary.accepted} accepted so far; go on with --from-line {piece.first_line}."
                 raise CommandError(f"{error} {resume}") from error
             _count(summary, piece, answer)
@@ -121,8 +129,8 @@ async def _post(client: Client, path: str, body: bytes, retry_for_s: float) -> A
             return answer
         wait_s = min(max(answer.retry_after_s, 0.05), _WAIT_MAX_S)
         if time.monotonic() + wait_s > deadline:
-            detail = answer.body.get("detail", "") if isinstance(answer.body, dict) else ""
-            raise CommandError(f"The gateway takes no events for now ({answer.status}): {detail}")
+            detail = str(answer.body.get("detail", "")) if isinstance(answer.body, dict) else ""
+            raise CommandError(f"The gateway takes no events for now ({answer.status}): {detail.rstrip('.')}.")
         await asyncio.sleep(wait_s)
 
 

@@ -44,6 +44,7 @@ class StubGateway:
         self.ready = True
         self.accepts_keys = True
         self.flushes = True
+        self.detail = "The destination is not valid."
         self.arrives = True
         self.url = ""
 
@@ -125,7 +126,7 @@ class StubGateway:
                 {"field": "endpoint", "message": "must begin with https://"},
                 {"field": "name", "message": "is taken"},
             ]
-            return problem(422, "The destination is not valid.", errors)
+            return problem(422, self.detail, errors)
         identity = self.add_destination(body.get("name", ""))
         return web.json_response(self.destinations[identity], status=201)
 

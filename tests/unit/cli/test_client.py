@@ -14,9 +14,9 @@ from gateway.cli.failure import CommandError, one_line
 Command = Callable[..., Result]
 
 
-def refused(result: Result) -> str:
+def refused(result: Result, code: int = 1) -> str:
     """The one line of a command that did not work."""
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert result.stdout == ""
     assert result.stderr.startswith("gateway: ")
     assert result.stderr.count("\n") == 1
@@ -53,11 +53,27 @@ def test_an_unknown_destination(stub: Any, gateway_command: Command) -> None:
     assert "(404): There is no such destination." in refused(gateway_command("destinations", "show", "siem_absent"))
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "nonsense", "http://"])
+@pytest.mark.parametrize("url", ["ftp://host", "nonsense", "http://", "http://host:99999", "http://[::1"])
 def test_an_address_that_is_none(gateway_command: Command, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """A wrong GATEWAY_URL is named as such."""
     monkeypatch.setenv("GATEWAY_URL", url)
-    assert "GATEWAY_URL must be" in refused(gateway_command("status"))
+    assert "GATEWAY_URL must be" in refused(gateway_command("status"), code=2)
+
+
+@pytest.mark.parametrize("key", ["tl_live\nx", "schlüssel"])
+def test_a_key_that_cannot_be_one(gateway_command: Command, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """It is refused before it gets into a header, and is not repeated."""
+    monkeypatch.setenv("GATEWAY_API_KEY", key)
+    line = refused(gateway_command("status"), code=2)
+    assert "GATEWAY_API_KEY is no key" in line
+    assert key not in line
+
+
+def test_no_key_at_all(stub: Any, gateway_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names both ways to give one."""
+    monkeypatch.delenv("GATEWAY_API_KEY")
+    line = refused(gateway_command("keys", "list"))
+    assert "set GATEWAY_API_KEY, or GATEWAY_DATA_DIR" in line
 
 
 def test_the_operators_key_is_read_from_the_data_directory(tmp_path: Path) -> None:

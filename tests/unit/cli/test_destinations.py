@@ -113,13 +113,29 @@ def test_validation_errors_are_listed_on_one_line(stub: Any, gateway_command: Co
     """Every wrong field is named."""
     result = gateway_command("destinations", "create", "--provider", "splunk", "--token", "t", "--endpoint", "http://x")
     assert result.exit_code == 1
-    assert "endpoint: must begin with https://; name: is taken" in result.stderr
+    assert result.stderr.count("endpoint: must begin with https://; name: is taken") == 1
     assert result.stderr.count("\n") == 1
+
+
+def test_what_the_detail_says_already_is_not_said_again(stub: Any, gateway_command: Command) -> None:
+    """The gateway's sentence names the first faults itself; only the others are added."""
+    stub.detail = "The destination is not valid: endpoint: must begin with https://; and 1 more"
+    result = gateway_command("destinations", "create", "--provider", "splunk", "--token", "t", "--endpoint", "http://x")
+    assert result.stderr == f"gateway: The gateway refused (422): {stub.detail} (name: is taken)\n"
+
+
+def test_a_list_that_was_narrowed_to_nothing_does_not_say_that_there_is_none(
+    stub: Any, gateway_command: Command
+) -> None:
+    """No advice to create a destination where there are others."""
+    result = gateway_command("destinations", "list", "--status", "failed")
+    assert "gateway destinations create" not in result.stdout
+    assert "No destination is like that" in result.stdout
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones(stub: Any, gateway_command: Command) -> None:
     """The line names what there is."""
-    result = gateway_command("destinations", "create", "--provider", "sumo", "--token", "t")
+    result = gateway_command("destinations", "create", "--provider", "sumo", "--endpoint", "https://x", "--token", "t")
     assert result.exit_code == 1
     assert "This gateway has splunk" in result.stderr
 
@@ -128,34 +144,34 @@ def test_an_unknown_provider_is_refused_with_the_known_ones(stub: Any, gateway_c
 def test_a_pair_without_a_name_is_refused_unseen(stub: Any, gateway_command: Command, option: str) -> None:
     """A secret that was given without its name is not repeated on the terminal."""
     result = gateway_command(*CREATE, option, "hunter2")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "NAME=VALUE" in result.stderr
     assert "hunter2" not in result.output
 
 
 def test_update_changes_only_what_is_given(stub: Any, gateway_command: Command) -> None:
-    """One option is changed and the others of the destination are kept."""
+    """The gateway keeps the options that are not sent."""
     identity = stub.add_destination("one", options={"index": "main", "source": "audit"})
     result = gateway_command("destinations", "update", identity, "--enabled", "--option", "index=security")
     assert result.exit_code == 0, result.output
     assert stub.requests[-1] == (
         "PUT",
         f"/v1/audit/siem/{identity}",
-        {"enabled": True, "options": {"index": "security", "source": "audit"}},
+        {"enabled": True, "options": {"index": "security"}},
     )
 
 
-def test_an_empty_text_clears_one_list_of_the_filter(stub: Any, gateway_command: Command) -> None:
-    """The other lists of the stored filter stay."""
+def test_an_empty_text_clears_the_filter(stub: Any, gateway_command: Command) -> None:
+    """The filter that is sent is the whole new one."""
     identity = stub.add_destination("one", filter={"actions": ["key.*"], "outcomes": ["FAILURE"]})
     gateway_command("destinations", "update", identity, "--filter-action", "")
-    assert stub.requests[-1][2] == {"filter": {"actions": [], "outcomes": ["FAILURE"]}}
+    assert stub.requests[-1][2] == {"filter": {"actions": []}}
 
 
 def test_update_without_a_change_is_refused(stub: Any, gateway_command: Command) -> None:
     """No empty PUT is sent."""
     result = gateway_command("destinations", "update", stub.add_destination("one"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Nothing to change" in result.stderr
     assert all(method == "GET" for method, _, _ in stub.requests)
 

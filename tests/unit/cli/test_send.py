@@ -45,7 +45,7 @@ def test_a_file_arrives_whole(stub: Any, gateway_command: Command, tmp_path: Pat
     result = gateway_command("send", str(tmp_path / "events.ndjson"))
     assert result.exit_code == 0, result.output
     assert result.stdout == "2500 accepted, 0 rejected\n"
-    assert len(stub.bodies) == 3
+    assert len(stub.bodies) == 5
     assert b"".join(stub.bodies) == content
 
 
@@ -122,3 +122,34 @@ def test_a_backfill_goes_to_one_destination(stub: Any, gateway_command: Command,
     assert result.exit_code == 0, result.output
     assert stub.requests[-1][:2] == ("POST", f"/v1/audit/siem/{identity}/backfill")
     assert stub.bodies == [b'{"a":1}\n']
+
+
+def test_a_refusal_at_the_first_piece_says_nothing_of_going_on(stub: Any, gateway_command: Command) -> None:
+    """Where nothing was accepted there is no line to go on from."""
+    stub.event_answers = [(503, {"detail": "The disk is full"})]
+    result = gateway_command("send", "-", "--retry-for", "0", stdin=b'{"a":1}\n')
+    assert result.exit_code == 1
+    assert result.stderr == "gateway: The gateway takes no events for now (503): The disk is full.\n"
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd"])
+def test_what_is_compressed_is_refused_with_one_line(stub: Any, gateway_command: Command, start: bytes) -> None:
+    """Instead of hundreds of lines that are no JSON."""
+    result = gateway_command("send", "-", stdin=start + b"\xff\n" * 100)
+    assert result.exit_code == 2
+    assert "compressed" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert stub.bodies == []
+
+
+def test_of_many_rejected_lines_the_first_are_shown(stub: Any, gateway_command: Command) -> None:
+    """People see some of them and how many there are; programs get them all."""
+    errors = [{"line": number, "id": None, "message": "no"} for number in range(1, 31)]
+    stub.event_answers = [(400, {"detail": "none is valid", "errors": errors})] * 2
+    content = b"x\n" * 30
+    result = gateway_command("send", "-", stdin=content)
+    assert result.exit_code == 1
+    assert "line 20: no\n" in result.stderr
+    assert "line 21: no\n" not in result.stderr
+    assert "and 10 more" in result.stderr
+    assert len(json.loads(gateway_command("send", "-", "--json", stdin=content).stdout)["errors"]) == 30

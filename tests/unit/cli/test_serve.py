@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError, DataDirectoryInUse, StoreUnavailable
 
 Command = Callable[..., Result]
-STARTED = Announcement("http://127.0.0.1:8080", "./data", "tl_live_new", "./data/bootstrap-key", None)
+STARTED = Announcement("http://127.0.0.1:8080", "/data", "tl_live_new", "/data/bootstrap-key", None)
 
 
 def raising(error: BaseException) -> Run:
@@ -40,7 +40,7 @@ def test_a_start_prints_what_comes_next_and_passes_the_exit_code_on(capsys: pyte
 
     assert serve_with(Config(), run) == 0
     printed = capsys.readouterr().out
-    for text in ("http://127.0.0.1:8080", "tl_live_new", "./data/bootstrap-key", "/openapi.json"):
+    for text in ("http://127.0.0.1:8080", "tl_live_new", "/data/bootstrap-key", "/openapi.json"):
         assert text in printed
     assert "Console" not in printed
 
@@ -51,15 +51,23 @@ def test_the_printed_commands_are_complete() -> None:
     assert create[1] == "http://127.0.0.1:8080/v1/audit/siem"
     assert send[1] == "http://127.0.0.1:8080/v1/audit/events"
     for command in (create, send):
-        assert "X-API-Key: $(cat ./data/bootstrap-key)" in command
+        assert "X-API-Key: $(cat /data/bootstrap-key)" in command
         assert isinstance(json.loads(command[-1]), Mapping)
 
 
 def test_a_later_start_does_not_print_the_key() -> None:
     """Only the start that generated it knows the key; later the file is named."""
-    text = announcement_text(Announcement("http://127.0.0.1:1", "d", None, "d/bootstrap-key", None))
-    assert "in d/bootstrap-key" in text
+    text = announcement_text(Announcement("http://127.0.0.1:1", "/d", None, "/d/bootstrap-key", None))
+    assert "in /d/bootstrap-key" in text
     assert "tl_live" not in text
+
+
+def test_the_key_is_found_from_any_directory() -> None:
+    """A relative data directory is printed in full: the next terminal may be somewhere else."""
+    text = announcement_text(Announcement("http://127.0.0.1:1", "./d", None, "d/bootstrap-key", None))
+    kept = shlex.quote(str(Path.cwd() / "d" / "bootstrap-key"))
+    assert text.count(f"$(cat {kept})") == 2
+    assert f"keeps its data in {Path.cwd() / 'd'}\n" in text
 
 
 def test_a_key_of_the_settings_is_not_printed() -> None:
@@ -71,9 +79,9 @@ def test_a_key_of_the_settings_is_not_printed() -> None:
 
 def test_commands_reach_a_gateway_that_listens_everywhere_or_on_a_socket() -> None:
     """An unspecified address is replaced by loopback; a socket is named to curl."""
-    everywhere = Announcement("http://0.0.0.0:80", "d", None, "a b/key", None)
+    everywhere = Announcement("http://0.0.0.0:80", "d", None, "/a b/key", None)
     assert commands(everywhere)[0][1] == "http://127.0.0.1:80/v1/audit/siem"
-    assert "$(cat 'a b/key')" in announcement_text(everywhere)
+    assert "$(cat '/a b/key')" in announcement_text(everywhere)
     unix = Announcement("unix:/run/g.sock", "d", None, "k", None)
     assert commands(unix)[1][:4] == ["curl", "--unix-socket", "/run/g.sock", "http://localhost/v1/audit/events"]
 
@@ -86,7 +94,11 @@ def test_commands_reach_a_gateway_that_listens_everywhere_or_on_a_socket() -> No
         (StoreUnavailable("the database does not answer"), 1, "the database does not answer"),
         (OSError(errno.EADDRINUSE, "address already in use"), 2, "127.0.0.1:8080 is in use"),
         (PermissionError(errno.EACCES, "Permission denied", "/data"), 2, "/data: Permission denied"),
-        (OSError(errno.EADDRNOTAVAIL, "no such address"), 2, "cannot listen on 127.0.0.1:8080: no such address"),
+        (
+            OSError(errno.EADDRNOTAVAIL, "bind: x"),
+            2,
+            "cannot listen on 127.0.0.1:8080: Cannot assign requested address",
+        ),
         (socket.gaierror(-2, "Name not known"), 2, "cannot listen on 127.0.0.1:8080: Name not known"),
         (OSError(errno.EIO, "Input/output error"), 1, "Input/output error"),
         (ExceptionGroup("tasks", [ExceptionGroup("inner", [DataDirectoryInUse("taken")])]), 2, "taken"),
@@ -138,8 +150,19 @@ def test_config_check_shows_what_would_be_used(
 def test_config_check_refuses_what_serve_would_refuse(
     gateway_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A misspelt variable is found before the start."""
-    monkeypatch.setenv("GATEWAY_RETRY_WINDOWS", "2h")
+    """A value that cannot be one is found before the start."""
+    monkeypatch.setenv("GATEWAY_RETRY_WINDOW", "soon")
     result = gateway_command("config", "check")
     assert result.exit_code == 2
-    assert "the nearest known one is GATEWAY_RETRY_WINDOW" in result.stderr
+    assert result.stderr.startswith("gateway: environment, GATEWAY_RETRY_WINDOW: retry.window must be")
+    assert result.stderr.count("\n") == 1
+
+
+def test_config_check_names_a_variable_that_is_perhaps_misspelt(
+    gateway_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may use the prefix too, so it is a warning."""
+    monkeypatch.setenv("GATEWAY_RETRY_WINDOWS", "2h")
+    result = gateway_command("config", "check")
+    assert result.exit_code == 0
+    assert "the nearest one is GATEWAY_RETRY_WINDOW" in result.stderr

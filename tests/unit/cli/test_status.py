@@ -16,7 +16,7 @@ def test_a_healthy_gateway_at_a_glance(stub: Any, gateway_command: Command) -> N
     stub.add_destination("archive", status="degraded")
     result = gateway_command("status")
     assert result.exit_code == 0, result.output
-    for text in ("The gateway is ready.", "soc", "archive", "1.2 s", "503 busy"):
+    for text in ("The gateway is ready.", "soc", "archive", "1.2 s", "archive  503: busy"):
         assert text in result.stdout
 
 
