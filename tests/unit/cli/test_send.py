@@ -87,14 +87,14 @@ def test_resuming_skips_the_lines_before(stub: Any, gateway_command: Command) ->
 def test_rejected_lines_are_shown_with_the_numbers_of_the_file(stub: Any, gateway_command: Command) -> None:
     """Numbers within a piece are turned into numbers within the file, and the exit code tells of the rejection."""
     stub.event_answers = [
-        (202, {"accepted": 1048, "rejected": 0}),
+        (202, {"accepted": 519, "rejected": 0}),
         (207, {"accepted": 100, "rejected": 2, "errors": [{"line": 5, "id": None, "message": "actor_id is missing"}]}),
     ]
-    result = gateway_command("send", "-", stdin=b'{"pad": "%s"}\n' % (b"x" * 1_000) * 1_500)
+    result = gateway_command("send", "-", stdin=b'{"pad": "%s"}\n' % (b"x" * 1_000) * 800)
     first_piece = len(stub.bodies[0].splitlines())
     assert result.exit_code == 1
     assert f"line {first_piece + 5}: actor_id is missing\n… and 1 more\n" in result.stderr
-    assert result.stdout == "1148 accepted, 2 rejected\n"
+    assert result.stdout == "619 accepted, 2 rejected\n"
 
 
 def test_a_piece_with_nothing_valid_counts_as_rejected(stub: Any, gateway_command: Command) -> None:
