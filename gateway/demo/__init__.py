@@ -7,6 +7,7 @@ receiver fails for a while; the demo ends with what the books say and what the r
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import tempfile
@@ -36,8 +37,19 @@ def run_demo(*, seconds: float = SECONDS, console: Console | None = None) -> int
     try:
         return asyncio.run(_demo(seconds, console))
     except* GatewayGone as group:
-        console.print(f"gateway demo: {group.exceptions[0]}", style="red", highlight=False, markup=False)
+        console.print(
+            f"gateway demo: {group.exceptions[0]}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
+    except* OSError as group:
+        others = group.split(_is_end_of_output)[1]
+        if others is not None:
+            raise others from None
     return 1
+
+
+def _is_end_of_output(error: BaseException) -> bool:
+    """Whoever was watching has closed the terminal or the pipe; there is nobody to tell."""
+    return isinstance(error, OSError) and error.errno in {errno.EPIPE, errno.EIO}
 
 
 async def _demo(seconds: float, console: Console) -> int:
@@ -47,7 +59,7 @@ async def _demo(seconds: float, console: Console) -> int:
         gateway = await stack.enter_async_context(running_gateway(folder, os.environ))
         client = Client(await stack.enter_async_context(aiohttp.ClientSession()), gateway)
         created = {(await client.create_destination(receiver)).id: receiver for receiver in receivers}
-        console.print(f"The gateway listens on {gateway.url}, with five destinations on this machine. Ctrl-C ends.")
+        console.print(f"A gateway on {gateway.url} with five destinations. Ctrl-C ends it.", highlight=False)
         stop = asyncio.Event()
         _on_signals(stop)
         producer = Producer(client, time.time)
@@ -58,7 +70,10 @@ async def _demo(seconds: float, console: Console) -> int:
 
 
 def _on_signals(stop: asyncio.Event) -> None:
-    """The first asks for the end, a second Ctrl-C ends at once; either way the gateway's process is stopped."""
+    """The first asks for the end, a second Ctrl-C ends at once; either way the gateway's process is stopped.
+
+    So it is when the terminal goes away, unless that is to be ignored (nohup).
+    """
     loop = asyncio.get_running_loop()
 
     def ask(number: int) -> None:
@@ -66,7 +81,8 @@ def _on_signals(stop: asyncio.Event) -> None:
         if number == signal.SIGINT:
             loop.remove_signal_handler(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    hangup = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else ()
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         loop.add_signal_handler(number, ask, number)
 
 
@@ -124,4 +140,5 @@ class _Show:
     async def _row(self, destination: Destination, receiver: Receiver) -> Row:
         ledger = await self._client.ledger(destination.id)
         stored = receiver.stored
-        return make_row(destination, ledger, arrived=len(stored.counts), repeated=stored.repeated)
+        newest = next(reversed(stored.events.values()), b"")
+        return make_row(destination, ledger, arrived=len(stored.counts), repeated=stored.repeated, newest=newest)

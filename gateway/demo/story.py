@@ -36,7 +36,7 @@ def phase_at(elapsed_s: float, seconds: float, *, stopped: bool) -> Phase:
 class Row(msgspec.Struct, frozen=True):
     """One destination at one moment: what the gateway says, and how many events its receiver has.
 
-    ``repeated`` counts arrivals beyond the first.
+    ``repeated`` counts arrivals beyond the first; ``newest`` is the event that came last, or empty.
     """
 
     provider: str
@@ -46,6 +46,7 @@ class Row(msgspec.Struct, frozen=True):
     ledger: Ledger
     arrived: int
     repeated: int
+    newest: str = ""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ class Ending(msgspec.Struct, frozen=True):
     faults: tuple[str, ...]
 
 
-def make_row(destination: Destination, ledger: Ledger, *, arrived: int, repeated: int) -> Row:
+def make_row(destination: Destination, ledger: Ledger, *, arrived: int, repeated: int, newest: bytes = b"") -> Row:
     health = destination.health
     return Row(
         provider=destination.provider,
@@ -66,6 +67,7 @@ def make_row(destination: Destination, ledger: Ledger, *, arrived: int, repeated
         ledger=ledger,
         arrived=arrived,
         repeated=repeated,
+        newest=newest.decode(errors="replace"),
     )
 
 

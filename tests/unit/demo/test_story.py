@@ -38,8 +38,9 @@ def test_a_row_takes_what_the_gateway_says() -> None:
     plain = Destination("siem_1", "splunk", "active")
     assert make_row(plain, BOOKS, arrived=2, repeated=0) == ROW
     failing = Destination("siem_1", "splunk", "degraded", Health("open", 3.5))
-    row = make_row(failing, BOOKS, arrived=1, repeated=4)
+    row = make_row(failing, BOOKS, arrived=1, repeated=4, newest=SENT["a"])
     assert (row.status, row.breaker, row.lag_s, row.arrived, row.repeated) == ("degraded", "open", 3.5, 1, 4)
+    assert row.newest == '{"id":"a"}'
 
 
 def test_is_drained_when_all_has_arrived_everywhere() -> None:
