@@ -7,7 +7,8 @@ What a user of this package may rely on, whichever engine runs below:
   delivered, dead-lettered, dropped into a gap, or filtered. There is no other way for an event to leave.
 - Settlements take effect in memory at once and on disk within one checkpoint tick, with the counters that they change
   in the same atomic record. After a crash the newest tick of settlements may be gone: those events are handed out
-  again (duplicates), and the counters fall back with them, so that the books always balance.
+  again (duplicates), and the counters fall back with them, so that the books always balance. A dead letter is durable
+  at once, and so is its settlement.
 - Consumers do not share anything but the log: no consumer waits for another.
 
 A *subject* addresses a frame of events: the stream of a tenant, or (for backfill and replay) one consumer alone.

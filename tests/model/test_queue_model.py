@@ -120,7 +120,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Go on from a copy of the files as they are: no close, no checkpoint."""
+        """Go on from a copy of the files as they are: no close, no checkpoint. A dead letter is durable at once."""
         old = self.queue
         previous = self.folder
         self.generation += 1
@@ -128,7 +128,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = self.run(self.open())
         self.run(old.close())
         shutil.rmtree(previous)
-        self.ended = {name: dict(ended) for name, ended in self.checkpointed.items()}
+        self.ended = {
+            name: self.checkpointed[name] | {i: how for i, how in ended.items() if how == "dead_lettered"}
+            for name, ended in self.ended.items()
+        }
         self.taken = {name: [] for name in CONSUMERS}
 
     @rule()

@@ -106,6 +106,7 @@ class WalConsumer:
     def __init__(self, log: LogView, state: CursorState, dead_letters: DeadLetterFile) -> None:
         self._log = log
         self._cursor = Cursor(state)
+        self._cursor.restore_dead_lettered(number - 1 for number in dead_letters.all_numbers())
         self._dead_letters = dead_letters
         self._dead_letter_lock = asyncio.Lock()
         self._wanted = Wanted(state.tenant_id, state.consumer_id)
@@ -261,11 +262,13 @@ class WalConsumer:
 
     async def delete_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         async with self._dead_letter_lock:
+            await self._log.checkpoint()  # else a crash would take back their settlement, and nothing tells of them
             return await self._log.in_thread(lambda: self._dead_letters.forget(self._chosen(numbers)))
 
     async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         replayed = 0
         async with self._dead_letter_lock:
+            await self._log.checkpoint()  # else a crash would take back their settlement and leave them twice
             chosen = self._chosen(numbers)
             for start in range(0, len(chosen), REPLAY_CHUNK):
                 replayed += await self._replay(chosen[start : start + REPLAY_CHUNK])

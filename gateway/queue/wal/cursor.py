@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -205,6 +205,14 @@ class Cursor:
             self._settled.add(low, high)
             self._counters[outcome] += high - low
         self._raise_floor()
+
+    def restore_dead_lettered(self, positions: Iterable[int]) -> None:
+        """Settle what is stored as a dead letter and unsettled here: the file is ahead of the checkpoint."""
+        floor = self.position_of(self._floor)
+        for position in positions:
+            if position >= floor and list(self._settled.missing(position, position + 1)):
+                self._settled.add(position, position + 1)
+                self._counters["dead_lettered"] += 1
 
     def skip_to(self, after: Place) -> int:
         """Settle as dropped all events before ``after`` that are neither settled nor handed out. Returns how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -160,6 +161,44 @@ async def test_an_event_is_dead_lettered_only_when_it_is_stored(opened: Opened) 
     await a.settle_refused(refused)
     assert a.ledger().dead_lettered == 1
     assert len(await a.dead_letters()) == 1
+
+
+async def test_what_is_stored_as_a_dead_letter_is_settled_after_a_crash(opened: Opened, tmp_path: Path) -> None:
+    """A dead letter whose settlement no checkpoint saw is not handed out again, and the books count it once."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(3)])
+    records = await a.take(events_max=3, bytes_max=1000)
+    assert records is not None
+    for index in (0, 2):
+        await a.settle_refused([Refused(records.positions[index], records.lines[index], "400", "no")])
+    shutil.copytree(opened.root, tmp_path / "crashed")
+    await opened.close()
+    opened.root = tmp_path / "crashed"
+    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    assert again is not None
+    assert again.ledger().dead_lettered == len(await again.dead_letters()) == 2
+    assert await drained(again) == expected([1])
+    assert (again.ledger().pending, again.ledger().balanced) == (0, True)
+
+
+async def test_replay_counts_right_when_a_crash_follows(opened: Opened, tmp_path: Path) -> None:
+    """The settlement of a dead letter is durable before its replay is: no crash makes a count negative."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    records = await a.take(events_max=1, bytes_max=1000)
+    assert records is not None
+    await a.settle_refused([Refused(records.positions[0], records.lines[0], "400", "no")])
+    await a.replay_dead_letters()
+    shutil.copytree(opened.root, tmp_path / "crashed")
+    await opened.close()
+    opened.root = tmp_path / "crashed"
+    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    assert again is not None
+    assert (again.ledger().dead_lettered, again.ledger().pending) == (0, 1)
+    assert await drained(again) == expected([0])
+    assert again.ledger().balanced
 
 
 async def test_a_torn_tail_is_cut_and_everything_acknowledged_is_there(opened: Opened) -> None:
