@@ -52,7 +52,8 @@ def test_large_numbers_fit_into_80_columns() -> None:
     text = out.getvalue()
     assert "…" not in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    assert text.count("cloudwatch degraded half_open  123,456   123,456  12,345  59.9 s 123,456   123") == 1
+    shown = ["cloudwatch", "degraded", "half_open", "123,456", "123,456", "12,345", "59.9", "s", "123,456", "123"]
+    assert shown in [line.split() for line in text.splitlines()]
 
 
 def test_elsewhere_there_are_lines_from_time_to_time() -> None:
