@@ -89,8 +89,8 @@ class Worker:
         self._held: dict[int, list[int]] = {}
         self._parked: list[int] = []
         self._tries: dict[int, int] = {}
-        self._taken = 0
-        self._taken_before: dict[int, int] = {}  # by event: how many others had been taken when it was last refused
+        self._refused_at_s: dict[int, float] = {}  # by event: when it was refused first
+        self._taken_from_s = float("-inf")  # when the latest request that was taken had been sent
         self._recent: deque[tuple[int, bool]] = deque(maxlen=_RECENT_RESULTS)
         self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
 
@@ -143,15 +143,14 @@ class Worker:
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
-        if self._parked:
-            return True  # other events are to be tried before it, if there are any
-        while self._consumer.backlog().pending_events <= self._outstanding():
+        while not self._parked and self._consumer.backlog().pending_events <= self._outstanding():
             if self._draining and not self._consumer.backlog().pending_events:
                 return False
             if self._draining:
                 await self._pause(None)
-            else:
-                await first_of(self._consumer.wait(), self._stop.wait())
+            else:  # an event that is parked while others are in flight wakes the consumer no more
+                self._nudge.clear()
+                await first_of(self._consumer.wait(), self._nudge.wait())
             if self._stop.is_set():
                 return False
         return True
@@ -232,8 +231,7 @@ class Worker:
 
     async def _take_apart(self, part: Part, split: Split) -> None:
         first = part.positions[0]
-        others_before = self._taken_before.get(first, self._taken)
-        self._taken_before[first] = self._taken
+        self._refused_at_s.setdefault(first, self._clock.monotonic_s())
         tries = self._tries[first] = self._tries.get(first, 0) + 1
         if tries < split.tries:
             self._failed(split.code, split.reason)
@@ -241,7 +239,7 @@ class Worker:
             await self._bisect(part, split)
         elif split.alone == "degrade":
             self._failed(split.code, split.reason, misconfigured=True)
-        elif split.alone == "suspect" and not self._others_are_taken(first, since=others_before):
+        elif split.alone == "suspect" and not self._others_are_taken(first):
             self._park_or_give_up(first)
             self._failed(split.code, split.reason)
         else:
@@ -291,7 +289,7 @@ class Worker:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._recent.append((positions[0], True))
-                self._taken += 1
+                self._taken_from_s = max(self._taken_from_s, sent.started_at_s)
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
@@ -350,10 +348,12 @@ class Worker:
 
     # -- suspects: events that a webhook refuses, though it may be the webhook that is broken
 
-    def _others_are_taken(self, position: int, *, since: int) -> bool:
-        """Whether another event was taken since this one was last refused, or the last answer to any other was good."""
+    def _others_are_taken(self, position: int) -> bool:
+        """Whether another event was sent after this one was refused and was taken, or the last answer to any other was
+        a good one.
+        """
         last = next((taken for other, taken in reversed(self._recent) if other != position), False)
-        return last or self._taken > since
+        return last or self._taken_from_s > self._refused_at_s[position]
 
     def _park_or_give_up(self, position: int) -> None:
         """Hold a suspect back so that other events are tried next; so many in a row mean that it is not the events."""
@@ -381,7 +381,7 @@ class Worker:
         self._unpark()
         if len(self._tries) > _TRIES_KEPT:
             self._tries.clear()
-            self._taken_before.clear()
+            self._refused_at_s.clear()
 
     def _failed(
         self,

@@ -333,6 +333,23 @@ async def test_several_poison_events_in_a_row_do_not_hold_up_what_follows(house:
     assert house.consumer.ledger().delivered == 1
 
 
+async def test_the_last_events_may_all_be_refused_together(house: House) -> None:
+    """When nothing but refused events waits, they are tried on and on, until the destination takes them."""
+
+    class OneByOne(Provider):
+        def encode(self, batch: Batch, context: Context) -> Encoded:
+            lines = enumerate(batch.lines)
+            return Encoded(tuple(Request("http://siem", (), line, range(at, at + 1)) for at, line in lines))
+
+    provider = OneByOne(lambda lines: Split("no", code="400", tries=3, alone="suspect"))
+    house.start(provider)
+    await house.post(3)
+    await house.clock.run_until(lambda: len(provider.requests) >= 60)
+    provider.decide = lambda lines: Delivered()
+    await house.drained()
+    assert house.consumer.ledger().delivered == 3
+
+
 async def test_a_webhook_that_begins_to_refuse_everything_loses_nothing_more(house: House) -> None:
     """Once nothing else is taken any more, what is refused waits, though others were taken before."""
     provider = Provider(lambda lines: Delivered(), events_max=1)
