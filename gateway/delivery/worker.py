@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
@@ -23,6 +22,7 @@ from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
 from gateway.delivery.limiter import Limiter
 from gateway.delivery.state import DeliveryState
+from gateway.delivery.suspects import Suspects
 from gateway.delivery.waiting import first_of
 from gateway.destinations.store import Destination
 from gateway.providers.codec import (
@@ -41,10 +41,6 @@ from gateway.providers.codec import (
 )
 from gateway.queue import Consumer, GapReason, Records, Refused
 from gateway.telemetry import Event, Metrics
-
-_RECENT_RESULTS = 16
-_TRIES_KEPT = 1024
-_PARKED_MAX = 100
 
 Matcher = Callable[[Sequence[bytes]], list[bool]]
 
@@ -87,11 +83,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._in_flight = 0
         self._held: dict[int, list[int]] = {}
-        self._parked: list[int] = []
-        self._tries: dict[int, int] = {}
-        self._refused_at_s: dict[int, float] = {}  # by event: when it was refused first
-        self._taken_from_s = float("-inf")  # when the latest request that was taken had been sent
-        self._recent: deque[tuple[int, bool]] = deque(maxlen=_RECENT_RESULTS)
+        self._suspects = Suspects()
         self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
 
     def stop(self) -> None:
@@ -111,7 +103,7 @@ class Worker:
             for positions in self._held.values():
                 self._consumer.release(positions)
             self._held.clear()
-            self._consumer.release(self._parked)
+            self._consumer.release(self._suspects.unpark())
             if self._acks is not None:
                 self._consumer.release(self._acks.positions())
 
@@ -130,7 +122,7 @@ class Worker:
                 events_max=self._codec.limits.events_max, bytes_max=self._codec.limits.bytes_max
             )
             if records is None:
-                self._unpark()
+                self._consumer.release(self._suspects.unpark())
                 await self._pause(self._delivery.linger_s)
                 continue
             if self._stop.is_set():
@@ -143,7 +135,7 @@ class Worker:
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
-        while not self._parked and self._consumer.backlog().pending_events <= self._outstanding():
+        while not self._suspects.parked and self._consumer.backlog().pending_events <= self._outstanding():
             if self._draining and not self._consumer.backlog().pending_events:
                 return False
             if self._draining:
@@ -210,7 +202,7 @@ class Worker:
 
     def _unsettled(self, positions: list[int]) -> list[int]:
         """What of a batch is neither parked nor waiting for an acknowledgement. Settled ones do not mind a release."""
-        kept = set(self._parked)
+        kept = set(self._suspects.parked)
         if self._acks is not None:
             kept |= self._acks.among(positions)
         return [position for position in positions if position not in kept] if kept else positions
@@ -231,16 +223,14 @@ class Worker:
 
     async def _take_apart(self, part: Part, split: Split) -> None:
         first = part.positions[0]
-        self._refused_at_s.setdefault(first, self._clock.monotonic_s())
-        tries = self._tries[first] = self._tries.get(first, 0) + 1
-        if tries < split.tries:
+        if self._suspects.count_try(first, self._clock.monotonic_s()) < split.tries:
             self._failed(split.code, split.reason)
         elif len(part) > 1:
             await self._bisect(part, split)
         elif split.alone == "degrade":
             self._failed(split.code, split.reason, misconfigured=True)
-        elif split.alone == "suspect" and not self._others_are_taken(first):
-            self._park_or_give_up(first)
+        elif split.alone == "suspect" and not self._suspects.others_are_taken(first):
+            self._consumer.release(self._suspects.park(first))
             self._failed(split.code, split.reason)
         else:
             await self._refuse(part, [Refusal(0, split.code, split.reason)])
@@ -288,8 +278,7 @@ class Worker:
         match sent.outcome:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
-                self._recent.append((positions[0], True))
-                self._taken_from_s = max(self._taken_from_s, sent.started_at_s)
+                self._suspects.taken(positions[0], sent.started_at_s)
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
@@ -306,7 +295,7 @@ class Worker:
             case Misconfigured(reason=reason, code=code):
                 return self._failed(code, reason, events=len(positions), since_s=sent.started_at_s, misconfigured=True)
             case Split() as split:
-                self._recent.append((positions[0], False))
+                self._suspects.refused(positions[0])
                 return split
             case Prepare(reason=reason):
                 return self._failed("prepare", reason, events=len(positions), since_s=sent.started_at_s)
@@ -346,25 +335,6 @@ class Worker:
                 Event.DELIVERY_EVENT_REFUSED, destination=self._id, number=item.position + 1, code=item.code
             )
 
-    # -- suspects: events that a webhook refuses, though it may be the webhook that is broken
-
-    def _others_are_taken(self, position: int) -> bool:
-        """Whether another event was sent after this one was refused and was taken, or the last answer to any other was
-        a good one.
-        """
-        last = next((taken for other, taken in reversed(self._recent) if other != position), False)
-        return last or self._taken_from_s > self._refused_at_s[position]
-
-    def _park_or_give_up(self, position: int) -> None:
-        """Hold a suspect back so that other events are tried next; so many in a row mean that it is not the events."""
-        self._parked.append(position)
-        if len(self._parked) > _PARKED_MAX:
-            self._unpark()
-
-    def _unpark(self) -> None:
-        parked, self._parked = sorted(self._parked), []
-        self._consumer.release(parked)
-
     # -- what follows from a result
 
     def _adapt(self, sent: Sent, *, slow_down: bool) -> None:
@@ -378,10 +348,8 @@ class Worker:
         self._breaker.close()
         if self._state.succeeded():
             structlog.get_logger().info(Event.DESTINATION_RECOVERED, destination=self._id)
-        self._unpark()
-        if len(self._tries) > _TRIES_KEPT:
-            self._tries.clear()
-            self._refused_at_s.clear()
+        self._consumer.release(self._suspects.unpark())
+        self._suspects.forget_many()
 
     def _failed(
         self,
@@ -421,7 +389,7 @@ class Worker:
         await self._until_idle()
         if not self._window_is_over():
             return  # one that was in flight arrived after all
-        self._unpark()
+        self._consumer.release(self._suspects.unpark())
         if self._acks is not None:
             self._consumer.release(self._acks.take_all())
         error = self._state.last_error
