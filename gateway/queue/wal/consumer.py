@@ -311,8 +311,7 @@ class WalConsumer:
         return self._cursor.position_of(self.intake_end()) - self._cursor.settled_total()
 
     def _has_more(self) -> bool:
-        end, place = self.intake_end(), self._cursor.place
-        return self._cursor.position_of(end) > self._cursor.position_of(place) and self._window_is_open()
+        return self._cursor.untaken(self.intake_end()) > 0 and self._window_is_open()
 
     def _window_is_open(self) -> bool:
         events, spans = self._cursor.window()

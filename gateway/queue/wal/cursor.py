@@ -137,6 +137,11 @@ class Cursor:
         """How many events lie between the floor and the place of reading, and in how many spans."""
         return self.position_of(self._place) - self.position_of(self._floor), len(self._spans)
 
+    def untaken(self, end: Place) -> int:
+        """How many events from the place of reading to ``end`` are neither settled nor handed out."""
+        first, last = self.position_of(self._place), self.position_of(end)
+        return max(0, last - first - self._settled.overlap(first, last) - self._taken.overlap(first, last))
+
     # -- reading
 
     def offer(self, lane: Lane, frame: Frame, sequence: int) -> list[Slice]:
@@ -297,5 +302,8 @@ class Cursor:
             self._settled.remove(floor, high)
             while self._spans and self._spans[0].position + self._spans[0].count <= high:
                 self._spans.popleft()
-        if self.position_of(self._floor) == self.position_of(self._place) and self._place.offset > self._floor.offset:
+        floor, place = self.position_of(self._floor), self.position_of(self._place)
+        if floor == place and self._place.offset > self._floor.offset:
             self._floor = self._place
+        elif place < floor:  # reading had gone back, and what lies between was settled before that
+            self._place = self._floor
