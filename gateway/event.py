@@ -56,12 +56,16 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What a piece of a body came to: entries for the queue, in order for each tenant, and what was refused."""
+    """What a piece of a body came to: entries for the queue, in order for each tenant, and what was refused.
+
+    ``rejected`` counts all that were; ``rejections`` holds the first of them, as many as the rules let be kept.
+    """
 
     entries: list[Entry]
     accepted: int
     rejections: list[Rejection]
     lines: int
+    rejected: int = 0
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -73,6 +77,7 @@ class Rules(msgspec.Struct, frozen=True):
     event_bytes_max: int
     tenant_id: str = ALL_TENANTS
     subject: Subject | None = None
+    rejections_max: int = 1_000
 
 
 _decoder = msgspec.json.Decoder(AuditEvent)
@@ -83,6 +88,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def check(body: bytes, rules: Rules, *, first_line: int = 1) -> Checked:
     """Check NDJSON. ``first_line`` is the number of its first line within the request."""
+    if not body.strip(_WHITE):
+        return Checked([], 0, [], body.count(b"\n") + 1)
     return _check_at_once(body, rules) or _check_lines(body.split(b"\n"), rules, first_line)
 
 
@@ -125,7 +132,7 @@ def _may_use(tenant_id: str, rules: Rules) -> bool:
 def _check_lines(lines: Iterable[bytes], rules: Rules, first_line: int) -> Checked:
     by_subject: dict[Subject, list[bytes]] = {}
     rejections: list[Rejection] = []
-    accepted = seen = 0
+    accepted = rejected = seen = 0
     for number, raw in enumerate(lines, first_line):
         seen += 1
         line = raw.strip(_WHITE)
@@ -133,13 +140,15 @@ def _check_lines(lines: Iterable[bytes], rules: Rules, first_line: int) -> Check
             continue
         tenant_id, problem = _examine(line, rules)
         if problem:
-            rejections.append(Rejection(number, readable_id(line), problem, line))
+            rejected += 1
+            if rejected <= rules.rejections_max:
+                rejections.append(Rejection(number, readable_id(line), problem, line))
             continue
         subject = rules.subject or Subject(SubjectKind.TENANT, tenant_id)
         by_subject.setdefault(subject, []).append(line)
         accepted += 1
     entries = [Entry(subject, b"\n".join(good), len(good)) for subject, good in by_subject.items()]
-    return Checked(entries, accepted, rejections, seen)
+    return Checked(entries, accepted, rejections, seen, rejected)
 
 
 def _examine(line: bytes, rules: Rules) -> tuple[str, str]:

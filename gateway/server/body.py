@@ -40,27 +40,33 @@ class _Zlib:
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._inflate = zlib.decompressobj(31) if encoding == "gzip" else None
+        self._head = b""
         self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self._inflate is None:
-                self._inflate = zlib.decompressobj(15 if _has_zlib_header(data) else -15)
+        if self._inflate is None:  # the two bytes that tell may come one by one
+            data = self._head = self._head + data
+            self._started = True
+            if len(data) < 2:
+                return
+            self._inflate = zlib.decompressobj(15 if _has_zlib_header(data) else -15)
+        piece = b""
+        while data or len(piece) == STEP_BYTES:  # the last of the output may need no more input
             try:
                 piece = self._inflate.decompress(data, STEP_BYTES)
             except zlib.error:
                 raise _broken(self._encoding) from None
-            self._started = True
             if piece:
                 yield piece
-            if self._inflate.eof:
-                data = self._inflate.unused_data
+            self._started = not self._inflate.eof
+            data = self._inflate.unconsumed_tail if self._started else self._inflate.unused_data
+            if self._started:
+                continue
+            piece = b""
+            if self._encoding == "gzip":
                 self._inflate = zlib.decompressobj(31)
-                self._started = False
-                if self._encoding == "deflate" and data:
-                    raise _broken(self._encoding)
-            else:
-                data = self._inflate.unconsumed_tail
+            elif data:
+                raise _broken(self._encoding)
 
     def finish(self) -> None:
         if self._started:
@@ -112,7 +118,7 @@ async def pieces(request: web.Request, *, timeout_s: float, small_bytes: int) ->
                 data = await request.content.readany()
         except TimeoutError:
             raise RequestRejected(f"no bytes came for {timeout_s:.0f} s; send the request again", status=408) from None
-        except web.RequestPayloadError:
+        except (web.RequestPayloadError, ConnectionError):
             raise RequestRejected("the body is not framed as its headers say, or was cut off", status=400) from None
         if not data:
             break

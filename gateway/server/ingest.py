@@ -51,8 +51,9 @@ class _Tally:
         self.errors: list[ProblemEntry] = []
         self._errors_max = errors_max
 
-    def refuse(self, rejections: list[Rejection]) -> None:
-        self.rejected += len(rejections)
+    def refuse(self, rejections: list[Rejection], count: int) -> None:
+        """``count`` of them, of which ``rejections`` are the first."""
+        self.rejected += count
         room = self._errors_max - len(self.errors)
         self.errors += [ProblemEntry(line=r.line, id=r.id, message=r.message) for r in rejections[:room]]
 
@@ -75,7 +76,10 @@ class _Tally:
 
 async def post_events(call: Call) -> web.Response:
     """Events of the caller's tenant, or of any for an operator."""
-    rules = Rules(event_bytes_max=call.parts.ingest.event_bytes_max, tenant_id=call.caller.tenant_id)
+    ingest = call.parts.ingest
+    rules = Rules(
+        event_bytes_max=ingest.event_bytes_max, tenant_id=call.caller.tenant_id, rejections_max=ingest.errors_max
+    )
     return await take_in(call, rules)
 
 
@@ -87,6 +91,7 @@ async def post_backfill(call: Call) -> web.Response:
         event_bytes_max=call.parts.ingest.event_bytes_max,
         tenant_id=destination.tenant_id,
         subject=Subject(SubjectKind.BACKFILL, destination.id),
+        rejections_max=call.parts.ingest.errors_max,
     )
     return await take_in(call, rules)
 
@@ -130,7 +135,9 @@ async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
     limit = parts.ingest.body_bytes_max
     held: list[bytes] = []
     size = 0
-    async with parts.budget.hold(min(call.request.content_length or limit, limit)):
+    is_encoded = call.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+    declared = None if is_encoded else call.request.content_length
+    async with parts.budget.hold(limit if declared is None else min(declared, limit)):
         async for piece in pieces(call.request, timeout_s=parts.server.body_timeout_s, small_bytes=limit):
             size += len(piece)
             if size > limit:
@@ -138,7 +145,8 @@ async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
                 raise RequestRejected(text, status=413)
             held.append(piece)
         checked = check_objects(_objects(b"".join(held)), rules)
-        await parts.queue.append(checked.entries)
+        if checked.entries:
+            await parts.queue.append(checked.entries)
     _count(tally, checked)
     if checked.rejections and checked.accepted:
         await _quarantine(call, checked.rejections)
@@ -161,7 +169,7 @@ def _objects(body: bytes) -> list[bytes]:
 def _count(tally: _Tally, checked: Checked) -> None:
     tally.accepted += checked.accepted
     tally.accepted_bytes += sum(len(entry.payload) for entry in checked.entries)
-    tally.refuse(checked.rejections)
+    tally.refuse(checked.rejections, checked.rejected)
 
 
 async def _quarantine(call: Call, rejections: list[Rejection]) -> None:
@@ -179,6 +187,9 @@ class _Intake:
         self._not_taken_from: int | None = None
         self._not_taken = 0
         self._kept_back: list[Rejection] = []
+        self._kept_back_bytes = 0
+        self._admitted = asyncio.Event()
+        self._admitted.set()
 
     async def run(self) -> web.Response:
         slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
@@ -188,6 +199,7 @@ class _Intake:
                 async for piece, oversized in self._pieces():
                     await slots.acquire()
                     self._work(piece, oversized, group, slots)
+                    await self._admitted.wait()  # a piece without its share of the memory is the last that is read
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
         if broken is not None:
@@ -216,7 +228,7 @@ class _Intake:
         self, piece: bytes, oversized: Rejection | None, group: asyncio.TaskGroup, slots: asyncio.Semaphore
     ) -> None:
         if oversized is not None:
-            self._refuse([oversized])
+            self._refuse([oversized], 1)
             self._line += 1
             slots.release()
             return
@@ -226,8 +238,9 @@ class _Intake:
             self._skip(first_line, checked)
             slots.release()
             return
-        self._refuse(checked.rejections)
+        self._refuse(checked.rejections, checked.rejected)
         if checked.entries:
+            self._admitted.clear()
             group.create_task(self._append(checked, first_line, slots))
         else:
             slots.release()
@@ -236,6 +249,7 @@ class _Intake:
         try:
             size = sum(len(entry.payload) for entry in checked.entries)
             async with self._call.parts.budget.hold(size):
+                self._admitted.set()
                 await self._call.parts.queue.append(checked.entries)
             self._tally.accepted += checked.accepted
             self._tally.accepted_bytes += size
@@ -249,10 +263,13 @@ class _Intake:
         self._not_taken_from = min(first_line, self._not_taken_from or first_line)
         self._not_taken += checked.accepted
 
-    def _refuse(self, rejections: list[Rejection]) -> None:
-        self._tally.refuse(rejections)
-        room = self._call.parts.ingest.errors_max - len(self._kept_back)
-        self._kept_back += rejections[: max(room, 0)]
+    def _refuse(self, rejections: list[Rejection], count: int) -> None:
+        self._tally.refuse(rejections, count)
+        ingest = self._call.parts.ingest
+        for rejection in rejections:
+            if len(self._kept_back) < ingest.errors_max and self._kept_back_bytes < ingest.body_bytes_max:
+                self._kept_back.append(rejection)
+                self._kept_back_bytes += len(rejection.raw)
 
     async def _pieces(self) -> AsyncIterator[tuple[bytes, Rejection | None]]:
         """The body cut at line ends, each piece about ``piece_bytes``; a line that is too long comes as its

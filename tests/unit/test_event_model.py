@@ -127,7 +127,7 @@ def is_event(line: bytes, rules: Rules) -> bool:
         len(line) <= rules.event_bytes_max
         and all(isinstance(value, str) for name, value in members if name in REQUIRED)
         and all(name in last for name in REQUIRED)
-        and bool(last["id"])
+        and all(value for name, value in members if name == "id")
         and is_time(last["timestamp"])
         and all(is_time(with_colon(value)) for name, value in members if name == "timestamp")
         and [name for name, _ in members].count("tenant_id") == 1
@@ -167,7 +167,7 @@ def by_subject(entries: list[Entry]) -> dict[str, list[bytes]]:
     return {entry.subject.name: entry.payload.split(b"\n") for entry in entries}
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500, deadline=None, derandomize=True)
 @given(damaged(), st.sampled_from([RULES, TENANT_RULES]))
 @example(event(timestamp="2026-06-30T12:34:56+0100").replace(b"+", rb"\u002b"), RULES)
 @example(
@@ -187,7 +187,7 @@ def test_a_line_is_taken_exactly_when_the_rules_say_so(line: bytes, rules: Rules
         assert checked.accepted + len(checked.rejections) == (1 if text else 0)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000, deadline=None, derandomize=True)
 @given(st.lists(st.one_of(st.sampled_from(GOOD), damaged()), max_size=5), st.sampled_from([RULES, TENANT_RULES]))
 @example([event(), event()[:-1] + b"}" + event(), b"", event()], RULES)
 @example([event(tenant_id="acme"), event(tenant_id="*")], RULES)

@@ -1,0 +1,62 @@
+"""Gateways for the tests of this directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Ingest, Queue, Server
+from gateway.quantity import Bytes
+from tests.loopback_gateway import Gateway
+
+Start = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a gateway with the settings given. ``streams=True`` runs delivery, too."""
+    async with AsyncExitStack() as resources:
+
+        async def begin(
+            *,
+            ingest: Ingest | None = None,
+            server: Server | None = None,
+            queue: Queue | None = None,
+            streams: bool = False,
+        ) -> Gateway:
+            gateway = Gateway(tmp_path / "data")
+            await gateway.build(
+                resources,
+                ingest=ingest or Ingest(),
+                server=server or Server(),
+                queue=queue or Queue(segment_bytes=Bytes(1 << 20)),
+            )
+            if streams:
+                for part in (gateway.supervisor.run(), gateway.queue.run()):
+                    resources.push_async_callback(_end, asyncio.create_task(part))
+            return gateway
+
+        yield begin
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+@pytest.fixture
+async def gateway(start: Start) -> Gateway:
+    """Takes events and requests; nothing is delivered."""
+    return await start()
+
+
+@pytest.fixture
+async def streaming(start: Start) -> Gateway:
+    """Delivers too, as time passes."""
+    return await start(streams=True)
