@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Protocol, TypeVar
@@ -22,15 +21,12 @@ from gateway.queue import (
     Records,
     Refused,
     Subject,
-    SubjectKind,
 )
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
-from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
-from gateway.queue.wal.tail import FrameList, MemoryTail
+from gateway.queue.wal.feed import Feed, FrameStore
 from gateway.queue.wal.writer import Frame
 
-READ_AHEAD_BYTES = 1 << 20
 WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
 WINDOW_SPANS_MAX = 65_536
 MEMO_BYTES_MAX = 4096
@@ -39,11 +35,8 @@ REPLAY_CHUNK = 500
 T = TypeVar("T")
 
 
-class LogView(Protocol):
+class LogView(FrameStore, Protocol):
     """What a consumer needs of the log that it reads."""
-
-    @property
-    def tail(self) -> MemoryTail: ...
 
     def end(self) -> Place:
         """The end of what is durable; ``tenant`` is the stream sequence of all tenants."""
@@ -51,10 +44,6 @@ class LogView(Protocol):
     def end_sequence(self, subject: Subject) -> int: ...
 
     def mean_event_bytes(self, subject: Subject) -> float: ...
-
-    async def read(self, wanted: Wanted, start: Bookmark, bytes_max: int) -> Chunk: ...
-
-    async def last_frame(self, wanted: Wanted) -> Frame | None: ...
 
     async def in_thread(self, function: Callable[[], T]) -> T: ...
 
@@ -109,15 +98,7 @@ class WalConsumer:
         self._cursor.restore_dead_lettered(number - 1 for number in dead_letters.all_numbers())
         self._dead_letters = dead_letters
         self._dead_letter_lock = asyncio.Lock()
-        self._wanted = Wanted(state.tenant_id, state.consumer_id)
-        self.lanes = {
-            Lane.TENANT: Subject(SubjectKind.TENANT, state.tenant_id),
-            Lane.BACKFILL: Subject(SubjectKind.BACKFILL, state.consumer_id),
-            Lane.REPLAY: Subject(SubjectKind.REPLAY, state.consumer_id),
-        }
-        self._ahead: deque[Frame] = deque()
-        self._bookmark = Bookmark(0, 0, 0)
-        self._split: tuple[Frame | None, list[bytes]] = (None, [])
+        self._feed = Feed(log, tenant_id=state.tenant_id, consumer_id=state.consumer_id)
         self._wake = asyncio.Event()
         self._last_gap_end = -1
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
@@ -133,6 +114,10 @@ class WalConsumer:
     @property
     def tenant_id(self) -> str:
         return self._cursor.tenant_id
+
+    @property
+    def lanes(self) -> Mapping[Lane, Subject]:
+        return self._feed.lanes
 
     async def wait(self) -> None:
         while not self._has_more():
@@ -162,8 +147,7 @@ class WalConsumer:
 
     def release(self, positions: Iterable[int]) -> None:
         if self._cursor.release(sorted(positions)):
-            self._ahead.clear()
-            self._bookmark = Bookmark(0, 0, 0)
+            self._feed.rewind()
             self._wake.set()
 
     def settle_delivered(self, positions: Sequence[int]) -> None:
@@ -190,11 +174,10 @@ class WalConsumer:
         if self._cursor.position_of(after) <= self._cursor.position_of(self._cursor.place):
             return 0
         first = await self._peek()
-        last = await self._last_frame()
+        last = await self._feed.last_before(after)
         begins_at = self._cursor.position_of(self._cursor.place)
         dropped = self._cursor.skip_to(after)
-        self._ahead.clear()
-        self._bookmark = Bookmark(0, 0, 0)
+        self._feed.rewind()
         if dropped:
             self._book_gap(reason, dropped, first, last, begins_at, detail)
         self._log.mark_changed(self)
@@ -318,49 +301,19 @@ class WalConsumer:
         return events < WINDOW_EVENTS_MAX and spans < WINDOW_SPANS_MAX
 
     def _next_frame(self) -> tuple[Lane, Frame | None] | None:
-        """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is
-        none.
-        """
-        place, end = self._cursor.place, self.intake_end()
-        while self._ahead and self._sequence_end(self._ahead[0]) <= place.sequence(self._ahead[0].subject.kind):
-            self._ahead.popleft()
-        best: tuple[Lane, Frame] | None = None
-        if self._ahead:
-            lane, frame = self._ahead[0].subject.kind, self._ahead[0]
-            if self._sequence(lane, frame) < end.sequence(lane):
-                best = lane, frame
-        for lane in Lane:
-            sequence = place.sequence(lane)
-            if sequence >= end.sequence(lane):
-                continue
-            kept = self._in_memory(lane).find(sequence)
-            if kept is None or self._sequence(lane, kept) > sequence:
-                if not self._ahead:
-                    return lane, None
-            elif best is None or kept.first_offset < best[1].first_offset:
-                best = lane, kept
-        return best
+        return self._feed.next_frame(self._cursor.place, self.intake_end())
 
     async def _read_ahead(self, lane: Lane) -> None:
-        """Fill ``_ahead`` from disk, or find out that what is missing cannot be read any more."""
-        place = self._cursor.place
-        start = self._bookmark
-        if start.offset < place.offset:
-            start = Bookmark(place.offset, 0, 0)
-        if start.offset >= self._log.tail.first_offset:
+        """Read from disk, or find out that what is missing cannot be read any more."""
+        if not await self._feed.read_ahead(self._cursor.place):
             self._book_loss(lane)
-            return
-        chunk = await self._log.read(self._wanted, start, READ_AHEAD_BYTES)
-        if self._cursor.place is place:
-            self._bookmark = chunk.bookmark
-            self._ahead.extend(chunk.frames)
 
     def _book_loss(self, lane: Lane) -> None:
         """Everything readable before the memory was read, and the lane's next events were not in it."""
         sequence = self._cursor.place.sequence(lane)
-        frame = self._in_memory(lane).find(sequence)
+        frame = self._feed.in_memory(lane, sequence)
         end = self.intake_end()
-        until = self._sequence(lane, frame) if frame is not None else end.sequence(lane)
+        until = self._feed.sequence(lane, frame) if frame is not None else end.sequence(lane)
         offset = frame.first_offset if frame is not None else end.offset
         self._lose(lane, until, offset, frame)
 
@@ -374,14 +327,14 @@ class WalConsumer:
 
     def _take_from(self, taking: _Taking, lane: Lane, frame: Frame) -> bool:
         """Add what the frame has to hand out. False when the batch has no room for the next event."""
-        sequence = self._sequence(lane, frame)
+        sequence = self._feed.sequence(lane, frame)
         if sequence > self._cursor.place.sequence(lane):
             self._lose(lane, sequence, frame.first_offset, frame)
         slices = self._cursor.offer(lane, frame, sequence)
         taken: list[Slice] = []
         line_end = frame.count
         for item in slices:
-            lines = self._lines(frame)[item.start : item.end]
+            lines = self._feed.lines(frame)[item.start : item.end]
             size = len(frame.payload) if len(lines) == frame.count else 1 << 62
             fitting = taking.fit(lines, size)
             if fitting:
@@ -393,22 +346,6 @@ class WalConsumer:
         self._cursor.take(lane, frame, sequence, taken, line_end)
         return line_end == frame.count
 
-    def _lines(self, frame: Frame) -> list[bytes]:
-        if self._split[0] is not frame:
-            self._split = frame, frame.payload.split(b"\n")
-        return self._split[1]
-
-    def _in_memory(self, lane: Lane) -> FrameList:
-        if lane is Lane.TENANT and self.tenant_id == ALL_TENANTS:
-            return self._log.tail.of_stream()
-        return self._log.tail.of_subject(self.lanes[lane])
-
-    def _sequence(self, lane: Lane, frame: Frame) -> int:
-        return frame.stream_sequence if lane is Lane.TENANT and self.tenant_id == ALL_TENANTS else frame.sequence
-
-    def _sequence_end(self, frame: Frame) -> int:
-        return self._sequence(frame.subject.kind, frame) + frame.count
-
     async def _peek(self) -> tuple[Frame, bytes] | None:
         """The next event that would be handed out, with its frame."""
         while (found := self._next_frame()) is not None:
@@ -416,19 +353,13 @@ class WalConsumer:
             if frame is None:
                 await self._read_ahead(lane)
                 continue
-            sequence = self._sequence(lane, frame)
+            sequence = self._feed.sequence(lane, frame)
             if sequence > self._cursor.place.sequence(lane):
-                return frame, self._lines(frame)[0]  # what lies before it is lost
+                return frame, self._feed.lines(frame)[0]  # what lies before it is lost
             if slices := self._cursor.offer(lane, frame, sequence):
-                return frame, self._lines(frame)[slices[0].start]
+                return frame, self._feed.lines(frame)[slices[0].start]
             self._cursor.take(lane, frame, sequence, [], frame.count)
         return None
-
-    async def _last_frame(self) -> Frame | None:
-        in_memory = [frame for lane in Lane if (frame := self._in_memory(lane).last()) is not None]
-        if in_memory:
-            return max(in_memory, key=lambda frame: frame.first_offset)
-        return await self._log.last_frame(self._wanted)
 
     def _book_gap(
         self,
@@ -457,13 +388,9 @@ class WalConsumer:
     def _oldest_pending_s(self) -> float:
         """When the event at the floor was accepted, as far as memory knows; else when that was last known."""
         floor = self._cursor.floor
-        times = []
-        for lane in Lane:
-            frame = self._in_memory(lane).find(floor.sequence(lane))
-            if frame is not None and self._sequence(lane, frame) <= floor.sequence(lane):
-                times.append(frame.time_us / 1e6)
-        if times:
-            return min(times)
+        accepted_at_s = self._feed.accepted_at_s(floor)
+        if accepted_at_s is not None:
+            return accepted_at_s
         return self._oldest_pending[1] if self._oldest_pending[0] == floor.offset else self._log.now_s()
 
     def _chosen(self, numbers: Sequence[int] | None) -> list[int]:

@@ -201,8 +201,8 @@ class WalQueue:
             )
         )
 
-    async def last_frame(self, wanted: Wanted) -> Frame | None:
-        return await self._reading(lambda segments: reader.last_frame(self._files, segments, wanted))
+    async def last_frame(self, wanted: Wanted, before_offset: int) -> Frame | None:
+        return await self._reading(lambda segments: reader.last_frame(self._files, segments, wanted, before_offset))
 
     async def _reading(self, read: Callable[[list[Segment]], T]) -> T:
         """Read in a thread, again from the start when a segment was removed or rewritten meanwhile."""

@@ -90,15 +90,16 @@ def read(
     return Chunk(frames, msgspec.structs.replace(bookmark, offset=max(bookmark.offset, end_offset)))
 
 
-def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted) -> Frame | None:
-    """The newest frame of a consumer that is still on disk."""
+def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before_offset: int) -> Frame | None:
+    """The newest frame of a consumer that is still on disk and begins below ``before_offset``."""
     for item in reversed(segments):
-        if wanted.may_be_in(item):
+        if item.first_offset < before_offset and wanted.may_be_in(item):
             last: Frame | None = None
             file = files.open(item.name)
             try:
                 for found in _walk(file.read_at, item, wanted, segment.HEADER_BYTES):
-                    last = found.frame or last
+                    if found.frame is not None and found.frame.first_offset < before_offset:
+                        last = found.frame
             finally:
                 file.close()
             if last is not None:

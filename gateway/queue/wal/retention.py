@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ class Claim(msgspec.Struct, frozen=True):
     """What one consumer still needs: everything in its lanes that is not below its *journaled* floor."""
 
     consumer_id: str
-    lanes: dict[Lane, Subject]
+    lanes: Mapping[Lane, Subject]
     floor: Place
 
     def needs(self, item: Segment) -> bool:

@@ -44,9 +44,6 @@ class FrameList:
             return self._frames[at]
         return self._frames[at + 1] if at + 1 < len(self._frames) else None
 
-    def last(self) -> Frame | None:
-        return self._frames[-1] if len(self) else None
-
 
 class MemoryTail:
     """Owned by the event loop."""

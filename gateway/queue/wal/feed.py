@@ -1,0 +1,128 @@
+"""Where one consumer's frames come from, in the order of the log: the memory of the newest ones, else the segments."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from gateway.queue import ALL_TENANTS, Subject, SubjectKind
+from gateway.queue.wal.cursor import Lane, Place
+from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
+from gateway.queue.wal.tail import FrameList, MemoryTail
+from gateway.queue.wal.writer import Frame
+
+READ_AHEAD_BYTES = 1 << 20
+
+_NOWHERE = Bookmark(0, 0, 0)
+
+
+class FrameStore(Protocol):
+    """The frames of the whole log."""
+
+    @property
+    def tail(self) -> MemoryTail: ...
+
+    async def read(self, wanted: Wanted, start: Bookmark, bytes_max: int) -> Chunk: ...
+
+    async def last_frame(self, wanted: Wanted, before_offset: int) -> Frame | None: ...
+
+
+class Feed:
+    """Owned by the event loop; one consumer's. It knows frames and nothing of what was handed out or settled."""
+
+    def __init__(self, store: FrameStore, *, tenant_id: str, consumer_id: str) -> None:
+        self.lanes = {
+            Lane.TENANT: Subject(SubjectKind.TENANT, tenant_id),
+            Lane.BACKFILL: Subject(SubjectKind.BACKFILL, consumer_id),
+            Lane.REPLAY: Subject(SubjectKind.REPLAY, consumer_id),
+        }
+        self._store = store
+        self._of_all = tenant_id == ALL_TENANTS
+        self._wanted = Wanted(tenant_id, consumer_id)
+        self._ahead: deque[Frame] = deque()
+        self._bookmark = _NOWHERE
+        self._rewinds = 0
+        self._split: tuple[Frame | None, list[bytes]] = (None, [])
+
+    def sequence(self, lane: Lane, frame: Frame) -> int:
+        """The number of the frame's first event within the lane."""
+        return frame.stream_sequence if lane is Lane.TENANT and self._of_all else frame.sequence
+
+    def lines(self, frame: Frame) -> list[bytes]:
+        if self._split[0] is not frame:
+            self._split = frame, frame.payload.split(b"\n")
+        return self._split[1]
+
+    def next_frame(self, place: Place, end: Place) -> tuple[Lane, Frame | None] | None:
+        """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is
+        none.
+        """
+        while self._ahead and self._sequence_end(self._ahead[0]) <= place.sequence(self._ahead[0].subject.kind):
+            self._ahead.popleft()
+        best: tuple[Lane, Frame] | None = None
+        if self._ahead:
+            lane, frame = self._ahead[0].subject.kind, self._ahead[0]
+            if self.sequence(lane, frame) < end.sequence(lane):
+                best = lane, frame
+        for lane in Lane:
+            sequence = place.sequence(lane)
+            if sequence >= end.sequence(lane):
+                continue
+            kept = self._in_memory(lane).find(sequence)
+            if kept is None or self.sequence(lane, kept) > sequence:
+                if not self._ahead:
+                    return lane, None
+            elif best is None or kept.first_offset < best[1].first_offset:
+                best = lane, kept
+        return best
+
+    async def read_ahead(self, place: Place) -> bool:
+        """Read frames behind ``place`` from disk. False when all that can be read there has been."""
+        start = self._bookmark
+        if start.offset < place.offset:
+            start = Bookmark(place.offset, 0, 0)
+        if start.offset >= self._store.tail.first_offset:
+            return False
+        rewinds = self._rewinds
+        chunk = await self._store.read(self._wanted, start, READ_AHEAD_BYTES)
+        if rewinds == self._rewinds:
+            self._bookmark = chunk.bookmark
+            self._ahead.extend(chunk.frames)
+        return True
+
+    def rewind(self) -> None:
+        """Reading goes on from another place: forget what was read ahead."""
+        self._ahead.clear()
+        self._bookmark = _NOWHERE
+        self._rewinds += 1
+
+    def in_memory(self, lane: Lane, sequence: int) -> Frame | None:
+        """The frame with this event, else the first one behind it, among those in memory."""
+        return self._in_memory(lane).find(sequence)
+
+    async def last_before(self, place: Place) -> Frame | None:
+        """The newest frame of any lane that lies before ``place`` and can be read."""
+        frames = []
+        for lane in Lane:
+            frame = self._in_memory(lane).find(place.sequence(lane) - 1)
+            if frame is not None and self.sequence(lane, frame) < place.sequence(lane):
+                frames.append(frame)
+        if frames:
+            return max(frames, key=lambda frame: frame.first_offset)
+        return await self._store.last_frame(self._wanted, place.offset)
+
+    def accepted_at_s(self, place: Place) -> float | None:
+        """When the first event behind ``place`` was accepted; None when memory does not hold it."""
+        times = []
+        for lane in Lane:
+            frame = self._in_memory(lane).find(place.sequence(lane))
+            if frame is not None and self.sequence(lane, frame) <= place.sequence(lane):
+                times.append(frame.time_us / 1e6)
+        return min(times, default=None)
+
+    def _sequence_end(self, frame: Frame) -> int:
+        return self.sequence(frame.subject.kind, frame) + frame.count
+
+    def _in_memory(self, lane: Lane) -> FrameList:
+        tail = self._store.tail
+        return tail.of_stream() if lane is Lane.TENANT and self._of_all else tail.of_subject(self.lanes[lane])
