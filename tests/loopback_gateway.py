@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json as json_module
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -40,6 +41,7 @@ WEBHOOK: dict[str, object] = {
     "endpoint": "https://hooks.example.com/audit",
     "secret": "a shared secret of some length",
 }
+LARGE_BYTES = 1 << 19  # what the client does not like to be handed at once
 ALL_SCOPES = ("events:write", "siem:read", "siem:write", "keys:write")
 
 T = TypeVar("T")
@@ -180,6 +182,8 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         body = json_module.dumps(json).encode() if json is not None else data
+        if isinstance(body, bytes) and len(body) > LARGE_BYTES:
+            body = io.BytesIO(body)
         sent = {**({"X-API-Key": key} if key is not None else {}), **(JSON if json is not None else {})}
         async with self._client.request(method, path, data=body, headers={**sent, **(headers or {})}) as response:
             return Answer(response.status, response.headers, await response.read())

@@ -155,13 +155,17 @@ async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
 
 def _objects(body: bytes) -> list[bytes]:
     """The bytes of each element, or of the one object, on one line. Raises RequestRejected for what is no JSON."""
-    text = body.strip()
-    if not text.startswith(b"["):
-        return [without_white_space(text) if b"\n" in text else text]
-    try:
-        elements = msgspec.json.decode(text, type=list[msgspec.Raw])
+    text = body.strip(b" \t\r\n")
+    is_array = text.startswith(b"[")
+    if not is_array and b"\n" not in text:
+        return [text]
+    try:  # before any white space goes: without it "1 2" would become a number
+        elements = msgspec.json.decode(text if is_array else b"[%b]" % text, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise RequestRejected(f"the body is not a JSON array: {error}", status=400) from None
+        noun = "a JSON array" if is_array else "one JSON object"
+        raise RequestRejected(f"the body is not {noun}: {error}", status=400) from None
+    if not is_array and len(elements) != 1:
+        raise RequestRejected("the body is not one JSON object: send several as an array, or as NDJSON", status=400)
     raw = (bytes(element).strip() for element in elements)
     return [without_white_space(element) if b"\n" in element else element for element in raw]
 
