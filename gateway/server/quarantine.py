@@ -58,7 +58,7 @@ class Quarantine:
             self._newer.replace(self._older)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         with os.fdopen(os.open(self._newer, flags, 0o600), "ab") as file:
-            file.write(lines[: self._half])
+            file.write(lines[: lines.rfind(b"\n", 0, self._half) + 1])
 
 
 def _quarantined(rejection: Rejection, time: str, key_id: str, tenant_id: str) -> Quarantined:

@@ -8,5 +8,7 @@ _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+', re.DOTALL)
 
 
 def without_white_space(text: bytes) -> bytes:
-    """Of valid JSON. Strings are kept whole, with what looks like white space in them; the order, the numbers and the escapes stay."""
+    """Of valid JSON. Strings are kept whole, with what looks like white space in them; the order, the numbers and the
+    escapes stay.
+    """
     return _TOKENS.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", text)
