@@ -117,7 +117,9 @@ class Gateway:
         self.stopping = asyncio.Event()
         self.port = 0
 
-    async def build(self, resources: AsyncExitStack, *, ingest: Ingest, server: Server, queue: Queue) -> None:
+    async def build(
+        self, resources: AsyncExitStack, *, ingest: Ingest, server: Server, queue: Queue, retry: RetryPolicy
+    ) -> None:
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
         resources.push_async_callback(self.queue.close)
         self.store = SqliteStore(self.data_dir / "destinations.db")
@@ -139,7 +141,7 @@ class Gateway:
             make_transport=self.wire.connect,
             remove_destination=service.remove,
             instance="gw",
-            retry=RetryPolicy(),
+            retry=retry,
             delivery=Delivery(),
             clock=self.clock,
             metrics=self.metrics,

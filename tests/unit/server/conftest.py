@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Ingest, Queue, Server
+from gateway.config import Ingest, Queue, RetryPolicy, Server
 from gateway.quantity import Bytes
 from tests.loopback_gateway import Gateway
 
@@ -26,6 +26,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             ingest: Ingest | None = None,
             server: Server | None = None,
             queue: Queue | None = None,
+            retry: RetryPolicy | None = None,
             streams: bool = False,
         ) -> Gateway:
             gateway = Gateway(tmp_path / "data")
@@ -34,6 +35,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 ingest=ingest or Ingest(),
                 server=server or Server(),
                 queue=queue or Queue(segment_bytes=Bytes(1 << 20)),
+                retry=retry or RetryPolicy(),
             )
             if streams:
                 for part in (gateway.supervisor.run(), gateway.queue.run()):
