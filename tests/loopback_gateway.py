@@ -32,15 +32,12 @@ from gateway.server.app import build_app, make_runner
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
 from tests.faulty_files import FaultyFiles
+from tests.provider_cases import CREDENTIALS, ENDPOINTS
 
 OPERATOR = "tl_live_operator"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
-WEBHOOK: dict[str, object] = {
-    "provider": "webhook",
-    "endpoint": "https://hooks.example.com/audit",
-    "secret": "a shared secret of some length",
-}
+WEBHOOK: dict[str, object] = {"provider": "webhook", "endpoint": ENDPOINTS["webhook"], **CREDENTIALS["webhook"]}
 LARGE_BYTES = 1 << 19  # what the client does not like to be handed at once
 ALL_SCOPES = ("events:write", "siem:read", "siem:write", "keys:write")
 
@@ -201,8 +198,9 @@ class Gateway:
         assert answer.status == 201, answer.body
         return str(answer.json["key"])
 
-    async def make_destination(self, *, key: str = OPERATOR, **members: object) -> str:
-        answer = await self.ask("POST", "/v1/audit/siem", key=key, json={**WEBHOOK, **members})
+    async def make_destination(self, *, key: str = OPERATOR, provider: str = "webhook", **members: object) -> str:
+        given = {"provider": provider, "endpoint": ENDPOINTS[provider], **CREDENTIALS[provider], **members}
+        answer = await self.ask("POST", "/v1/audit/siem", key=key, json=given)
         assert answer.status == 201, answer.body
         return str(answer.json["id"])
 

@@ -146,8 +146,7 @@ async def test_pages_follow_one_another_while_destinations_come_and_go(gateway: 
 async def test_the_list_can_be_narrowed(streaming: Gateway) -> None:
     """By provider and by status, alone and together."""
     webhook, idle = await streaming.make_destination(), await streaming.make_destination(tenant_id="acme")
-    given = {"provider": "splunk", "endpoint": ENDPOINTS["splunk"], **CREDENTIALS["splunk"], "tenant_id": "acme"}
-    splunk = (await streaming.ask("POST", SIEM, json=given)).json["id"]
+    splunk = await streaming.make_destination(provider="splunk", tenant_id="acme")
     assert (await page(streaming, "provider=splunk"))[0] == [splunk]
     assert (await page(streaming, "provider=nobody"))[0] == []
     streaming.wire.answer = lambda _: Reply(503, {}, b"busy")

@@ -1,0 +1,245 @@
+"""What became of a destination's events, over HTTP: attempts, gaps, dead letters, the ledger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.config import RetryPolicy
+from gateway.providers.codec import Reply, Request
+from gateway.quantity import Seconds
+from tests.events import event, events
+from tests.loopback_gateway import NDJSON, Gateway
+from tests.unit.server.conftest import Start
+
+SIEM = "/v1/audit/siem"
+ZERO = {"accepted": 0, "delivered": 0, "dead_lettered": 0, "dropped": 0, "filtered": 0, "pending": 0, "balanced": True}
+
+
+async def books(gateway: Gateway, destination_id: str, **expected: int) -> None:
+    assert await gateway.ledger(destination_id) == {**ZERO, **expected}
+
+
+async def listed(gateway: Gateway, destination_id: str, what: str) -> list[dict[str, Any]]:
+    answer = await gateway.ask("GET", f"{SIEM}/{destination_id}/{what}")
+    assert answer.status == 200, answer.body
+    assert answer.json.keys() == {"data", "next_cursor"}
+    found: list[dict[str, Any]] = answer.json["data"]
+    return found
+
+
+def refuse_poison(request: Request) -> Reply:
+    """Elasticsearch, with an index that has no place for some events."""
+    refused = {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "no such field: poison"}}
+    documents = request.body.split(b"\n")[1::2]
+    items = [{"create": refused if b"poison" in document else {"status": 201}} for document in documents]
+    return Reply(200, {}, json.dumps({"errors": b"poison" in request.body, "items": items}).encode())
+
+
+def take_all(request: Request) -> Reply:
+    count = request.body.count(b"\n") // 2
+    return Reply(200, {}, json.dumps({"errors": False, "items": [{"create": {"status": 201}}] * count}).encode())
+
+
+async def with_dead_letters(streaming: Gateway, count: int) -> str:
+    """A destination that refused ``count`` of twice as many events."""
+    destination = await streaming.make_destination(provider="elastic")
+    streaming.wire.answer = refuse_poison
+    for number in range(1, count + 1):
+        await streaming.post(event(number) + b"\n" + event(100 + number, note="poison"))
+    await streaming.settled(destination)
+    return destination
+
+
+# -- ledger
+
+
+async def test_the_ledger_balances_at_every_step(start: Start) -> None:
+    """Accepted events are delivered, dead-lettered, dropped, filtered or pending; nothing else happens to them."""
+    streaming = await start(streams=True, retry=RetryPolicy(window_s=Seconds(5)))
+    destination = await streaming.make_destination(provider="elastic", filter={"exclude_actions": ["boring.*"]})
+    await books(streaming, destination)
+    streaming.wire.answer = lambda _: Reply(503, {}, b"")
+    await streaming.post(b"\n".join([*events(4), event(5, action="boring.thing"), event(6, note="poison")]))
+    await streaming.until(lambda: len(streaming.wire.requests) > 1)
+    await books(streaming, destination, accepted=6, filtered=1, pending=5)
+    streaming.wire.answer = refuse_poison
+    await streaming.settled(destination)
+    await books(streaming, destination, accepted=6, delivered=4, filtered=1, dead_lettered=1)
+    streaming.wire.answer = lambda _: Reply(503, {}, b"")
+    await streaming.post(b"\n".join(events(3, 7)))
+    await streaming.settled(destination)
+    await books(streaming, destination, accepted=9, delivered=4, filtered=1, dead_lettered=1, dropped=3)
+
+
+async def test_what_comes_for_a_disabled_destination_is_dropped(streaming: Gateway) -> None:
+    """It counts as soon as it is asked for, without waiting for a tick."""
+    destination = await streaming.make_destination(enabled=False)
+    await streaming.post(b"\n".join(events(3)))
+    await books(streaming, destination, accepted=3, dropped=3)
+    (gap,) = await listed(streaming, destination, "gaps")
+    assert (gap["reason"], gap["count"], gap["first_event_id"], gap["last_event_id"]) == (
+        "disabled",
+        3,
+        "evt_1",
+        "evt_3",
+    )
+
+
+# -- gaps
+
+
+async def test_gaps_say_which_events_are_missing_and_why(start: Start) -> None:
+    """Reason, number, first and last time, first and last id; disabled periods and outages that lasted too long."""
+    streaming = await start(streams=True, retry=RetryPolicy(window_s=Seconds(5)))
+    destination = await streaming.make_destination()
+    assert await listed(streaming, destination, "gaps") == []
+    streaming.wire.answer = lambda _: Reply(503, {}, b"")
+    await streaming.post(event(1))
+    streaming.clock.advance(2)
+    await streaming.post(event(2))
+    await streaming.settled(destination)
+    (gap,) = await listed(streaming, destination, "gaps")
+    assert gap.keys() == {
+        *("reason", "count", "first_time", "last_time", "first_event_id", "last_event_id", "recorded_at", "detail"),
+    }
+    assert (gap["reason"], gap["count"]) == ("retries_exhausted", 2)
+    assert (gap["first_event_id"], gap["last_event_id"]) == ("evt_1", "evt_2")
+    assert (gap["first_time"], gap["last_time"]) == ("2026-06-30T12:35:00.000Z", "2026-06-30T12:35:02.000Z")
+    assert gap["recorded_at"] > gap["last_time"]
+
+
+# -- attempts
+
+
+async def test_attempts_are_listed_newest_first(streaming: Gateway) -> None:
+    """Time, events, bytes, duration, response code, the decision, and the provider's words cut to 500 characters."""
+    destination = await streaming.make_destination(options={"format": "ndjson"})
+    assert await listed(streaming, destination, "attempts") == []
+    words = "sorry " * 400
+    streaming.wire.answer = lambda _: Reply(503, {}, words.encode())
+    await streaming.post(b"\n".join(events(2)))
+    await streaming.until(lambda: len(streaming.wire.requests) == 2)
+    streaming.wire.answer = lambda _: Reply(200, {}, b"")
+    await streaming.settled(destination)
+    newest, *earlier = await listed(streaming, destination, "attempts")
+    assert newest.keys() == {"time", "events", "bytes", "duration_ms", "response_code", "decision", "message"}
+    assert (newest["events"], newest["response_code"], newest["decision"]) == (2, 200, "delivered")
+    assert newest["bytes"] == len(b"\n".join(events(2))) + 1
+    assert len(earlier) >= 2
+    for attempt in earlier:
+        assert (attempt["response_code"], attempt["decision"]) in ((503, "retry"), (503, "throttled"))
+        assert "sorry sorry" in attempt["message"]
+        assert len(attempt["message"]) == 500
+        assert attempt["time"] <= newest["time"]
+    assert await listed(streaming, destination, "attempts?limit=1") == [newest]
+
+
+# -- dead letters
+
+
+async def test_refused_events_become_dead_letters(streaming: Gateway) -> None:
+    """Each with its id, its time, the provider's code and reason, and the event as it came in; oldest first."""
+    destination = await with_dead_letters(streaming, 2)
+    letters = await listed(streaming, destination, "dead-letters")
+    assert [letter["event_id"] for letter in letters] == ["evt_101", "evt_102"]
+    assert letters[0].keys() == {"id", "event_id", "time", "code", "reason", "event"}
+    assert letters[0]["event"] == json.loads(event(101, note="poison"))
+    assert letters[0]["time"].startswith("2026-06-30T12:35:0")
+    assert letters[0]["code"]
+    assert "no such field: poison" in letters[0]["reason"]
+    await books(streaming, destination, accepted=4, delivered=2, dead_lettered=2)
+    answer = await streaming.ask("GET", f"{SIEM}/{destination}/dead-letters")
+    assert event(101, note="poison") in answer.body
+
+
+async def test_dead_letters_come_in_pages(streaming: Gateway) -> None:
+    """Each once, the cursor leads on, and ends."""
+    destination = await with_dead_letters(streaming, 5)
+    path, query, pages = f"{SIEM}/{destination}/dead-letters?limit=2", "", []
+    for _ in range(3):
+        page = (await streaming.ask("GET", path + query)).json
+        pages.append([letter["event_id"] for letter in page["data"]])
+        query = f"&cursor={page['next_cursor']}"
+    assert page["next_cursor"] is None
+    assert pages == [["evt_101", "evt_102"], ["evt_103", "evt_104"], ["evt_105"]]
+
+
+async def test_replayed_letters_are_sent_again(streaming: Gateway) -> None:
+    """Those that are named, or all: they count as pending again and leave the list; the books stay balanced."""
+    destination = await with_dead_letters(streaming, 3)
+    path = f"{SIEM}/{destination}/dead-letters/replay"
+    first, *_ = await listed(streaming, destination, "dead-letters")
+    streaming.wire.answer = take_all
+    streaming.wire.requests.clear()
+    one = await streaming.ask("POST", path, json={"ids": [first["id"], 999_999]})
+    assert (one.status, one.json) == (200, {"replayed": 1})
+    await streaming.settled(destination)
+    (request,) = streaming.wire.requests
+    assert event(101, note="poison")[1:] in request.body
+    assert request.body.count(b"\n") == 2
+    await books(streaming, destination, accepted=6, delivered=4, dead_lettered=2)
+    rest = await streaming.ask("POST", path)
+    assert rest.json == {"replayed": 2}
+    await streaming.settled(destination)
+    await books(streaming, destination, accepted=6, delivered=6)
+    assert await listed(streaming, destination, "dead-letters") == []
+    assert (await streaming.ask("POST", path)).json == {"replayed": 0}
+
+
+async def test_deleted_letters_stay_in_the_books(streaming: Gateway) -> None:
+    """Those that are named, or all, are forgotten; they count as dead-lettered for ever."""
+    destination = await with_dead_letters(streaming, 3)
+    path = f"{SIEM}/{destination}/dead-letters"
+    first, second, third = await listed(streaming, destination, "dead-letters")
+    answer = await streaming.ask("DELETE", path, json={"ids": [second["id"]]})
+    assert (answer.status, answer.json) == (200, {"deleted": 1})
+    assert await listed(streaming, destination, "dead-letters") == [first, third]
+    assert (await streaming.ask("DELETE", path)).json == {"deleted": 2}
+    assert await listed(streaming, destination, "dead-letters") == []
+    await books(streaming, destination, accepted=6, delivered=3, dead_lettered=3)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"x", b'{"ids":', b"null", b"1"])
+async def test_a_choice_that_is_no_object_is_refused(streaming: Gateway, body: bytes) -> None:
+    """400, and nothing is replayed or deleted: all is only meant by saying nothing."""
+    destination = await with_dead_letters(streaming, 1)
+    for method, path in (("DELETE", "dead-letters"), ("POST", "dead-letters/replay")):
+        answer = await streaming.ask(method, f"{SIEM}/{destination}/{path}", data=body)
+        assert (answer.status, bool(answer.detail)) == (400, True)
+    assert len(await listed(streaming, destination, "dead-letters")) == 1
+
+
+@pytest.mark.parametrize("given", [{"ids": "all"}, {"ids": ["1"]}, {"ids": [1.5]}, {"id": [1]}, {"ids": {"1": 1}}])
+async def test_a_choice_that_is_not_understood_is_refused(streaming: Gateway, given: object) -> None:
+    """422 that says what to give, and nothing is replayed or deleted."""
+    destination = await with_dead_letters(streaming, 1)
+    for method, path in (("DELETE", "dead-letters"), ("POST", "dead-letters/replay")):
+        answer = await streaming.ask(method, f"{SIEM}/{destination}/{path}", json=given)
+        assert (answer.status, list(answer.errors())) == (422, ["ids"])
+    assert len(await listed(streaming, destination, "dead-letters")) == 1
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=1001"])
+async def test_a_limit_out_of_range_is_refused(gateway: Gateway, query: str) -> None:
+    """400 that names it, on every list that has one."""
+    destination = await gateway.make_destination()
+    for path in ("attempts", "dead-letters"):
+        answer = await gateway.ask("GET", f"{SIEM}/{destination}/{path}?{query}")
+        assert (answer.status, list(answer.errors())) == (400, ["limit"])
+    answer = await gateway.ask("GET", f"{SIEM}/{destination}/dead-letters?cursor=x")
+    assert (answer.status, list(answer.errors())) == (400, ["cursor"])
+
+
+async def test_backfilled_events_are_in_the_books_of_their_destination(streaming: Gateway) -> None:
+    """Accepted, delivered, and sent to nobody else."""
+    destination, other = await streaming.make_destination(), await streaming.make_destination()
+    body = b"\n".join(events(3))
+    answer = await streaming.ask("POST", f"{SIEM}/{destination}/backfill", data=body, headers=NDJSON)
+    assert (answer.status, answer.json) == (202, {"accepted": 3, "rejected": 0})
+    await streaming.settled(destination)
+    assert streaming.wire.lines == events(3)
+    await books(streaming, destination, accepted=3, delivered=3)
+    await books(streaming, other)
