@@ -50,4 +50,5 @@ def replay(destination: Reference, json: JsonOption = False) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer.get('replayed', 0)} events are on their way again.")
+        count = answer.get("replayed", 0)
+        print("1 event is on its way again." if count == 1 else f"{count} events are on their way again.")

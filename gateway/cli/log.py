@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.failure import fail
 from gateway.cli.output import JsonOption, print_json, print_table
 from gateway.errors import LogCorrupt
-from gateway.queue.wal.inspect import Inspection, inspect_directory
+
+if TYPE_CHECKING:
+    from gateway.queue.wal.inspect import Inspection
 
 commands = typer.Typer(no_args_is_help=True, help="Look at a queue directory: segments, consumers, damage.")
 
@@ -73,6 +75,8 @@ def _print_damage(found: Inspection) -> None:
 
 
 def _inspected(data_dir: Path) -> Inspection:
+    from gateway.queue.wal.inspect import inspect_directory  # noqa: PLC0415 - the other commands start without the queue
+
     try:
         return inspect_directory(data_dir)
     except LogCorrupt as error:

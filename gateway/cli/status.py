@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep as pause
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -55,15 +55,20 @@ async def _look(client: Client) -> Json:
 
 
 async def _watch(interval_s: float) -> None:
-    """A gateway that goes away is shown as such, and looked for again."""
+    """A gateway that goes away is shown as such, and looked for again. Where nothing can be drawn over, it scrolls."""
+    screen = console()
     async with open_client() as client:
-        with Live(console=console(), auto_refresh=False) as live:
+        with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
             while True:
                 try:
                     picture: RenderableType = _picture(await _look(client))
                 except CommandError as error:
                     picture = Text(one_line(str(error)), style="red")
-                live.update(picture, refresh=True)
+                if live is None:
+                    screen.print(picture)
+                    screen.file.flush()
+                else:
+                    live.update(picture, refresh=True)
                 await pause(interval_s)
 
 

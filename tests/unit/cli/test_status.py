@@ -43,7 +43,7 @@ def test_watching_goes_on_when_the_gateway_refuses(
     stub: Any, gateway_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look that fails is shown as its line, and the next one is taken, until Ctrl-C."""
-    identity = stub.add_destination("soc")
+    stub.add_destination("soc")
     pauses: list[float] = []
 
     async def next_round(interval_s: float) -> None:
@@ -55,5 +55,13 @@ def test_watching_goes_on_when_the_gateway_refuses(
     monkeypatch.setattr("gateway.cli.status.pause", next_round)
     result = gateway_command("status", "--watch", "--interval", "7")
     assert pauses == [7, 7, 7]
-    assert identity in stub.destinations
-    assert "soc" in result.stdout
+    assert result.exit_code == 0
+    assert result.stdout.count("soc ") == 2  # into a pipe each look is printed below the one before
+    assert result.stdout.count("(401)") == 1
+
+
+def test_watching_has_no_json(stub: Any, gateway_command: Command) -> None:
+    """A picture that goes on is nothing for programs; the line says what is."""
+    result = gateway_command("status", "--watch", "--json")
+    assert result.exit_code == 2
+    assert "gateway status --json" in result.stderr
