@@ -48,6 +48,10 @@ class FaultyFiles(DiskFiles):
     def fail(self, operation: str, prefix: str, *, number: int = errno.EIO, times: int = 1) -> None:
         self._armed.append([operation, prefix, number, times])
 
+    def mend(self) -> None:
+        """No operation fails any more."""
+        self._armed.clear()
+
     def check(self, operation: str, name: str) -> None:
         for armed in self._armed:
             wanted, prefix, number, times = armed

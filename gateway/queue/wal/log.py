@@ -67,6 +67,7 @@ class WalQueue:
         self._clock = clock
         self._settings = settings
         self._budget = retention.budget_of(settings.disk_budget_bytes, opened.segment_bytes)
+        self._refused_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._sealed = list(opened.recovered.segments)
         self._active = opened.writer.active
@@ -136,7 +137,7 @@ class WalQueue:
 
     def status(self) -> QueueStatus:
         problem = self._commits.problem
-        if not problem and self._used_bytes() >= self._budget.refuse_bytes:
+        if not problem and self._used_bytes() + self._refused_bytes >= self._budget.refuse_bytes:
             problem = _FULL
         return QueueStatus(
             problem=problem,
@@ -230,7 +231,9 @@ class WalQueue:
     # -- commits
 
     def _refuse_if_full(self, size_bytes: int) -> None:
+        self._refused_bytes = 0
         if self._used_bytes() + size_bytes > self._budget.refuse_bytes:
+            self._refused_bytes = size_bytes  # what is left is too little, and so there is a problem while it is
             raise QueueFull(_FULL, retry_after_s=RETRY_AFTER_S)
 
     def _show(self, committed: Committed) -> None:

@@ -105,7 +105,7 @@ async def test_what_a_caller_gets_to_see_of_each_fault() -> None:
         (RequestRejected("no", errors=(("name", "is too long"), ("x", "is unknown"))), 422, None, ["name", "x"]),
         (RequestRejected("no", status=400), 400, None, []),
         (QueueFull("full", retry_after_s=5.0), 429, "5", []),
-        (QueueUnavailable("disk", retry_after_s=7.9), 503, "7", []),
+        (QueueUnavailable("disk", retry_after_s=7.0), 503, "7", []),
         (NotFound("no such thing"), 404, None, []),
         (Conflict("is there"), 409, None, []),
         (EgressBlocked("not there"), 422, None, ["endpoint"]),
