@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -47,9 +48,10 @@ class Api:
         if json is not None:
             sent["Content-Type"], body = "application/json", msgspec.json.encode(json)
         sent |= headers or {}
+        data = io.BytesIO(body) if body is not None else None
         timeout = aiohttp.ClientTimeout(total=WAIT_S_MAX)
         async with self._session.request(
-            method, f"{self._base}{path}", data=body, headers=sent, timeout=timeout, skip_auto_headers=["Content-Type"]
+            method, f"{self._base}{path}", data=data, headers=sent, timeout=timeout, skip_auto_headers=["Content-Type"]
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
@@ -129,6 +131,9 @@ class Api:
         except TimeoutError:
             raise TimeoutError(f"the destination stays at {shown}") from None
         return shown
+
+    async def until_degraded(self, destination_id: str) -> Members:
+        return await self.until_status(destination_id, "degraded")
 
     async def until_gone(self, destination_id: str) -> None:
         async with asyncio.timeout(WAIT_S_MAX):

@@ -53,7 +53,7 @@ async def test_everything_arrives_after_any_kind_of_failure(gateway: GatewayProc
                 created[await gateway.api.create(receiver)] = label, receiver
         await gateway.api.accept(lines)
         for destination in created:
-            shown = await gateway.api.until_status(destination, "degraded")
+            shown = await gateway.api.until_degraded(destination)
             assert shown["health"]["retrying_since"] is not None
             assert shown["health"]["last_error"]["message"]
         for _, receiver in created.values():
@@ -83,7 +83,7 @@ async def test_a_refused_connection_is_an_outage_like_any_other(start_gateway: S
         assert before["last_error"]["code"] == "connection"
         await gateway.kill()
         await gateway.start()
-        after = (await gateway.api.until_status(destination, "degraded"))["health"]
+        after = (await gateway.api.until_degraded(destination))["health"]
         assert after["retrying_since"] == before["retrying_since"]
         assert after["pending_events"] == 50
         await receiver.start()
@@ -99,7 +99,7 @@ async def test_a_wish_to_wait_is_honoured_and_a_new_endpoint_ends_it(gateway: Ga
         destination = await gateway.api.create(old)
         lines = events(20)
         await gateway.api.accept(lines)
-        health = (await gateway.api.until_status(destination, "degraded"))["health"]
+        health = (await gateway.api.until_degraded(destination))["health"]
         assert health["breaker"] == "open"
         assert seconds_between(health["last_error_at"], health["next_attempt_at"]) >= 599
         sends = old.sends
@@ -121,7 +121,7 @@ async def test_a_new_credential_ends_a_long_wait(start_gateway: StartGateway) ->
         lines = events(20)
         await gateway.api.accept(lines)
         for destination in created:
-            health = (await gateway.api.until_status(destination, "degraded"))["health"]
+            health = (await gateway.api.until_degraded(destination))["health"]
             assert seconds_between(health["last_error_at"], health["next_attempt_at"]) >= 100
         for destination, receiver in created.items():
             await gateway.api.change(destination, **receiver.credentials)
