@@ -16,10 +16,10 @@ from gateway.cli.output import NO_DESTINATION, JsonOption, print_json, print_pai
 commands = typer.Typer(no_args_is_help=True, help="Where events are streamed to.")
 
 Reference = Annotated[str, typer.Argument(metavar="DESTINATION", help="Id or name of the destination.")]
-Endpoint = Annotated[str | None, typer.Option(help="The address that events are sent to.")]
-Name = Annotated[str | None, typer.Option(help="A name of your own.")]
-Token = Annotated[str | None, typer.Option(help="Short for --credential token=…")]
-Secret = Annotated[str | None, typer.Option(help="Short for --credential secret=…")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The address that events are sent to.")]
+Name = Annotated[str | None, typer.Option(metavar="TEXT", help="A name of your own.")]
+Token = Annotated[str | None, typer.Option(metavar="TEXT", help="Short for --credential token=…")]
+Secret = Annotated[str | None, typer.Option(metavar="TEXT", help="Short for --credential secret=…")]
 Credentials = Annotated[list[str] | None, typer.Option("--credential", metavar="NAME=VALUE", help="May be repeated.")]
 CredentialFiles = Annotated[
     list[str] | None, typer.Option("--credential-file", metavar="NAME=PATH", help="Read it from a file; - is stdin.")
@@ -31,19 +31,25 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="An option of the provider, such as index=main."),
 ]
-Actions = Annotated[list[str] | None, typer.Option("--filter-action", help="Only these actions; * matches any text.")]
-ExcludedActions = Annotated[list[str] | None, typer.Option("--filter-exclude-action", help="Not these actions.")]
-Services = Annotated[list[str] | None, typer.Option("--filter-service", help="Only these services.")]
-Outcomes = Annotated[list[str] | None, typer.Option("--filter-outcome", help="Only these outcomes.")]
-ActorTypes = Annotated[list[str] | None, typer.Option("--filter-actor-type", help="Only these kinds of actor.")]
+Actions = Annotated[
+    list[str] | None, typer.Option("--filter-action", metavar="TEXT", help="Only these actions; * matches any text.")
+]
+ExcludedActions = Annotated[
+    list[str] | None, typer.Option("--filter-exclude-action", metavar="TEXT", help="Not these actions.")
+]
+Services = Annotated[list[str] | None, typer.Option("--filter-service", metavar="TEXT", help="Only these services.")]
+Outcomes = Annotated[list[str] | None, typer.Option("--filter-outcome", metavar="TEXT", help="Only these outcomes.")]
+ActorTypes = Annotated[
+    list[str] | None, typer.Option("--filter-actor-type", metavar="TEXT", help="Only these kinds of actor.")
+]
 Enabled = Annotated[bool | None, typer.Option("--enabled/--disabled", help="Whether it streams.")]
 Ordered = Annotated[bool | None, typer.Option("--ordered/--unordered", help="One request at a time, in order.")]
 
 
 @commands.command("list")
 def list_destinations(
-    status: Annotated[str | None, typer.Option(help="Only active, degraded or failed ones.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only those of one provider.")] = None,
+    status: Annotated[str | None, typer.Option(metavar="STATUS", help="Only active, degraded or failed ones.")] = None,
+    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of one provider.")] = None,
     json: JsonOption = False,
 ) -> None:
     """All destinations that the key may see."""
@@ -82,10 +88,12 @@ def show(destination: Reference, json: JsonOption = False) -> None:
 @commands.command()
 def create(
     *,
-    provider: Annotated[str, typer.Option(help="splunk, datadog, cloudwatch, elastic or webhook.")],
-    endpoint: Annotated[str, typer.Option(help="The address that events are sent to.")],
+    provider: Annotated[str, typer.Option(metavar="NAME", help="splunk, datadog, cloudwatch, elastic or webhook.")],
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="The address that events are sent to.")],
     name: Name = None,
-    tenant: Annotated[str | None, typer.Option(help="Whose events; an operator's default is * (all).")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose events; an operator's default is * (all).")
+    ] = None,
     token: Token = None,
     secret: Secret = None,
     credential: Credentials = None,

@@ -20,10 +20,13 @@ _COLUMNS = ("id", "name", "tenant_id", "scopes", "prefix", "created_at", "expire
 @commands.command()
 def create(
     scope: Annotated[
-        list[str], typer.Option(help="events:write, siem:read, siem:write or keys:write; may be repeated.")
+        list[str],
+        typer.Option(metavar="SCOPE", help="events:write, siem:read, siem:write or keys:write; may be repeated."),
     ],
-    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant it belongs to; * is all of them.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="ID", help="The tenant it belongs to; * is all of them.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown this once."""
