@@ -110,13 +110,13 @@ class Gateway:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.clock, self.metrics, self.wire = ManualClock(), Metrics(), Wire()
-        self.files = FaultyFiles(data_dir)
         self.stopping = asyncio.Event()
         self.port = 0
 
     async def build(
         self, resources: AsyncExitStack, *, ingest: Ingest, server: Server, queue: Queue, retry: RetryPolicy
     ) -> None:
+        self.files = await asyncio.to_thread(FaultyFiles, self.data_dir)
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
         resources.push_async_callback(self.queue.close)
         self.store = SqliteStore(self.data_dir / "destinations.db")
