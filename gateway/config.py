@@ -200,11 +200,12 @@ def _check_text(config: Config) -> None:
         raise ConfigError("bootstrap_key must be printable ASCII without spaces, for it travels in an HTTP header")
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", config.instance):
         raise ConfigError("instance must be at most 64 letters, digits, dots, dashes and underscores")
-    for text in config.egress.allow_networks:
+    for number, text in enumerate(config.egress.allow_networks, 1):
         try:
             ip_network(text)
-        except ValueError as error:
-            raise ConfigError(f"egress.allow_networks: {error}; write networks such as 10.1.0.0/16") from error
+        except ValueError as error:  # what is no address at all may be a secret that was put here
+            reason = str(error) if "host bits" in str(error) else f"entry {number} is not a network"
+            raise ConfigError(f"egress.allow_networks: {reason}; write networks such as 10.1.0.0/16") from None
 
 
 def _check_order(low_name: str, low: float, high_name: str, high: float) -> None:

@@ -79,10 +79,10 @@ class _SuccessBody(msgspec.Struct):
 
 def read_failure(reply: Reply, secrets: Sequence[str]) -> Failure:
     body = read_json(reply.body, _ErrorBody) or _ErrorBody()
-    name = body.type or reply.headers.get("x-amzn-errortype", "")
+    name = shown(body.type or reply.headers.get("x-amzn-errortype", ""), secrets)
     bare = name.partition("#")[2] or name
     return Failure(
-        name=shown(bare.partition(":")[0]),
+        name=bare.partition(":")[0],
         text=shown(body.message or body.message_capital or "", secrets),
         status=reply.status,
     )

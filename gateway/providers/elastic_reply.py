@@ -77,7 +77,7 @@ def _sort_out(positions: Sequence[int], results: Sequence[_Result], secrets: Seq
     worst = (
         found[_Verdict.MISCONFIGURED] or found[_Verdict.THROTTLED] or found[_Verdict.RETRIED] or found[_Verdict.REFUSED]
     )[0]
-    code, reason = _code(results[worst]), _reason(results[worst], secrets)
+    code, reason = _code(results[worst], secrets), _reason(results[worst], secrets)
     misconfigured, throttled = bool(found[_Verdict.MISCONFIGURED]), bool(found[_Verdict.THROTTLED])
     if len(waiting) == len(results):
         return Misconfigured(reason, code=code) if misconfigured else Retry(reason, code=code, throttled=throttled)
@@ -114,16 +114,18 @@ def _is_configuration(error: _Error | None) -> bool:
 
 
 def _refusal(position: int, result: _Result, secrets: Sequence[str]) -> Refusal:
-    return Refusal(position, _code(result), _reason(result, secrets))
+    return Refusal(position, _code(result, secrets), _reason(result, secrets))
 
 
-def _code(result: _Result) -> str:
-    return shown(result.error.type) if result.error is not None and result.error.type else f"http_{result.status}"
+def _code(result: _Result, secrets: Sequence[str]) -> str:
+    if result.error is None or not result.error.type:
+        return f"http_{result.status}"
+    return shown(result.error.type, secrets)
 
 
 def _reason(result: _Result, secrets: Sequence[str]) -> str:
     words = shown(result.error.reason or "", secrets) if result.error is not None else ""
-    return f"Elasticsearch: {_code(result)} (status {result.status})" + (f": {words}" if words else "")
+    return f"Elasticsearch: {_code(result, secrets)} (status {result.status})" + (f": {words}" if words else "")
 
 
 def read_error(reply: Reply, secrets: Sequence[str]) -> tuple[str, str]:
@@ -133,4 +135,4 @@ def read_error(reply: Reply, secrets: Sequence[str]) -> tuple[str, str]:
         return "", body_words(reply, secrets)
     if not isinstance(body.error, dict):
         return "", shown(str(body.error), secrets)
-    return shown(str(body.error.get("type", ""))), shown(str(body.error.get("reason", "")), secrets)
+    return shown(str(body.error.get("type", "")), secrets), shown(str(body.error.get("reason", "")), secrets)
