@@ -14,15 +14,13 @@ from gateway.cli.failure import CommandError, WrongUse
 
 
 class Given(msgspec.Struct, frozen=True):
-    """What stood on the command line; the lists hold ``NAME=VALUE`` each."""
+    """What stood on the command line; ``options`` holds ``NAME=VALUE`` each."""
 
     endpoint: str | None
     name: str | None
     enabled: bool | None
     ordered: bool | None
-    credentials: Sequence[str]
-    credential_files: Sequence[str]
-    credential_variables: Sequence[str]
+    credentials: Mapping[str, str]
     options: Sequence[str]
     filters: Mapping[str, list[str]]
 
@@ -40,12 +38,12 @@ async def provider_row(client: Client, provider: str) -> Json:
     raise CommandError(f"There is no provider {provider!r}. This gateway has {names}.")
 
 
-def request_body(given: Given, row: Json, environment: Mapping[str, str], *, ask: bool) -> Json:
+def request_body(given: Given, row: Json, *, ask: bool) -> Json:
     """The members to send. With ``ask``, required fields that are missing are asked for on the terminal."""
     fields = {field["name"]: field for field in row["fields"]}
     members = {"endpoint": given.endpoint, "name": given.name, "enabled": given.enabled, "ordered": given.ordered}
     body: Json = {name: value for name, value in members.items() if value is not None}
-    body |= _credentials(given, environment)
+    body |= given.credentials
     if ask:
         body |= _asked(row, [name for name, field in fields.items() if field.get("required") and name not in body])
     if given.options:
@@ -56,17 +54,20 @@ def request_body(given: Given, row: Json, environment: Mapping[str, str], *, ask
     return body
 
 
-def _credentials(given: Given, environment: Mapping[str, str]) -> Json:
-    found = dict(_pair(text, "--credential") for text in given.credentials)
-    for text in given.credential_files:
+def read_credentials(
+    pairs: Sequence[str], files: Sequence[str], variables: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """From ``NAME=VALUE``, ``NAME=PATH`` and ``NAME=VARIABLE``. Raises WrongUse."""
+    found = dict(_pair(text, "--credential") for text in pairs)
+    for text in files:
         name, path = _pair(text, "--credential-file")
         found[name] = _read(path)
-    for text in given.credential_variables:
+    for text in variables:
         name, variable = _pair(text, "--credential-env")
         if variable not in environment:
             raise WrongUse(f"--credential-env: the variable {variable} is not set")
         found[name] = environment[variable]
-    return dict(found)
+    return found
 
 
 def _read(path: str) -> str:

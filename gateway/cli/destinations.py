@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from gateway.cli.client import DESTINATIONS, Json, open_client
-from gateway.cli.destination_form import Given, provider_row, request_body
-from gateway.cli.failure import WrongUse, run
+from gateway.cli.destination_form import Given, provider_row, read_credentials, request_body
+from gateway.cli.failure import WrongUse, run, told
 from gateway.cli.output import NO_DESTINATION, JsonOption, print_json, print_pairs, print_table
 
 commands = typer.Typer(no_args_is_help=True, help="Where events are streamed to.")
@@ -115,9 +114,7 @@ def create(
         name=name,
         enabled=True if enabled is None else enabled,
         ordered=ordered,
-        credentials=_credentials(token, secret, credential),
-        credential_files=credential_file or [],
-        credential_variables=credential_env or [],
+        credentials=_credentials(token, secret, credential, credential_file, credential_env),
         options=option or [],
         filters=_filters(filter_action, filter_exclude_action, filter_service, filter_outcome, filter_actor_type),
     )
@@ -126,7 +123,7 @@ def create(
         async with open_client() as client:
             row = await provider_row(client, provider)
             body = {"provider": provider, **({"tenant_id": tenant} if tenant else {})}
-            return await client.post(DESTINATIONS, {**body, **request_body(given, row, os.environ, ask=True)})
+            return await client.post(DESTINATIONS, {**body, **request_body(given, row, ask=True)})
 
     _print_change("created", run(work()), as_json=json)
 
@@ -161,9 +158,7 @@ def update(
         name=name,
         enabled=enabled,
         ordered=ordered,
-        credentials=_credentials(token, secret, credential),
-        credential_files=credential_file or [],
-        credential_variables=credential_env or [],
+        credentials=_credentials(token, secret, credential, credential_file, credential_env),
         options=option or [],
         filters=_filters(filter_action, filter_exclude_action, filter_service, filter_outcome, filter_actor_type),
     )
@@ -172,7 +167,7 @@ def update(
         async with open_client() as client:
             path = await client.destination_path(destination)
             stored = await client.get(path)
-            body = request_body(given, await provider_row(client, stored["provider"]), os.environ, ask=False)
+            body = request_body(given, await provider_row(client, stored["provider"]), ask=False)
             if not body:
                 raise WrongUse("Nothing to change was given. `gateway destinations update --help` lists the options.")
             return await client.put(path, body)
@@ -225,9 +220,16 @@ def send_test(destination: Reference, json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _credentials(token: str | None, secret: str | None, pairs: Sequence[str] | None) -> list[str]:
-    named = [("token", token), ("secret", secret)]
-    return [*(f"{name}={value}" for name, value in named if value is not None), *(pairs or [])]
+def _credentials(
+    token: str | None,
+    secret: str | None,
+    pairs: list[str] | None,
+    files: list[str] | None,
+    variables: list[str] | None,
+) -> dict[str, str]:
+    named = {name: value for name, value in (("token", token), ("secret", secret)) if value is not None}
+    with told():
+        return named | read_credentials(pairs or [], files or [], variables or [], os.environ)
 
 
 def _filters(*lists: list[str] | None) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -25,9 +26,16 @@ class WrongUse(CommandError):
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's coroutine. ``CommandError`` becomes its line on standard error and its exit code."""
-    try:
+    """Run a command's coroutine; how it fails is told."""
+    with told():
         return asyncio.run(work)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """``CommandError`` becomes its line on standard error and its exit code."""
+    try:
+        yield
     except CommandError as error:
         fail(str(error), code=error.code)
 

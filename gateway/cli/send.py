@@ -30,7 +30,7 @@ def send(
     file: FileArgument, from_line: FromLineOption = 1, retry_for: RetryForOption = 300, json: JsonOption = False
 ) -> None:
     """Post the events of a file to a running gateway."""
-    _report(run(_transfer(file, None, from_line, retry_for)), as_json=json)
+    _report(_transfer(file, None, from_line, retry_for), as_json=json)
 
 
 def backfill(
@@ -41,23 +41,23 @@ def backfill(
     json: JsonOption = False,
 ) -> None:
     """Send an audit export to one destination alone, through the same queue."""
-    _report(run(_transfer(file, destination, from_line, retry_for)), as_json=json)
+    _report(_transfer(file, destination, from_line, retry_for), as_json=json)
 
 
-async def _transfer(file: str, destination: str | None, from_line: int, retry_for_s: float) -> Summary:
+def _transfer(file: str, destination: str | None, from_line: int, retry_for_s: float) -> Summary:
     """Post everything; ``destination`` None stands for the ordinary way in."""
-    with _source(file) as (stream, size):
-        async with open_client() as client:
-            path = EVENTS if destination is None else await client.destination_path(destination) + "/backfill"
-            with _progress_bar() as bar:
-                task = bar.add_task("sending", total=size)
+    with _source(file) as (stream, size), _progress_bar() as bar:
+        task = bar.add_task("sending", total=size)
+        pieces = read_pieces(stream, from_line=from_line)
+
+        async def work() -> Summary:
+            async with open_client() as client:
+                path = EVENTS if destination is None else await client.destination_path(destination) + "/backfill"
                 return await upload(
-                    client,
-                    path,
-                    read_pieces(stream, from_line=from_line),
-                    retry_for_s=retry_for_s,
-                    on_progress=lambda read: bar.advance(task, read),
+                    client, path, pieces, retry_for_s=retry_for_s, on_progress=lambda read: bar.advance(task, read)
                 )
+
+        return run(work())
 
 
 @contextmanager

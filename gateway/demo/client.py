@@ -86,7 +86,7 @@ class Client:
             async with self._session.request(method, url, headers=headers, timeout=timeout, **more) as response:
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise GatewayGone(f"the gateway does not answer:\n{self._gateway.last_words()}") from error
+            raise GatewayGone(f"the gateway does not answer:\n{await self._gateway.last_words()}") from error
 
     def _expect(self, status: int, body: bytes, expected: set[int], what: str) -> None:
         if status not in expected:

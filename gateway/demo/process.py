@@ -31,9 +31,10 @@ class RunningGateway(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:  # api_key is a secret
         return f"RunningGateway({self.url})"
 
-    def last_words(self) -> str:
+    async def last_words(self) -> str:
         """The end of its log, to say why it is gone."""
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+        said = await asyncio.to_thread(self.log_file.read_text, errors="replace")
+        return "\n".join(said.splitlines()[-_LOG_LINES_SHOWN:])
 
 
 @asynccontextmanager
@@ -87,7 +88,7 @@ async def _address(process: asyncio.subprocess.Process, log_file: Path) -> str:
     except TimeoutError:
         raise GatewayGone(f"the gateway did not start within {START_S_MAX:g} s") from None
     await process.wait()
-    words = RunningGateway("", "", log_file).last_words()
+    words = await RunningGateway("", "", log_file).last_words()
     raise GatewayGone(f"the gateway did not start (exit code {process.returncode}):\n{words}")
 
 

@@ -22,7 +22,8 @@ MARK = b"a-payload-that-can-be-found-again"
 async def fill(directory: Path) -> None:
     """A queue with one destination and two commits of its tenant, four events in all, none delivered."""
     settings = Queue(segment_bytes=Bytes(1 << 20), compression_level=0)
-    queue = await open_queue(DiskFiles(directory), settings, clock=SystemClock(), metrics=Metrics())
+    files = await asyncio.to_thread(DiskFiles, directory)
+    queue = await open_queue(files, settings, clock=SystemClock(), metrics=Metrics())
     await queue.add_consumer("siem_one", "t1")
     line = b'{"id":"%s"}' % MARK
     await queue.append([Entry(Subject(SubjectKind.TENANT, "t1"), b"\n".join([line] * 3), 3)])

@@ -37,7 +37,7 @@ async def test_runs_until_the_end_of_the_block(tmp_path: Path, monkeypatch: pyte
     said = gateway.log_file.read_text().splitlines()
     assert said[0] == f"{gateway.api_key}||kept"
     assert said[-1] == "stopped"
-    assert gateway.last_words().endswith("stopped")
+    assert (await gateway.last_words()).endswith("stopped")
 
 
 async def test_says_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
