@@ -11,8 +11,10 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.delivery.state import DeliveryState
+from gateway.delivery.waiting import first_of
 from gateway.delivery.worker import Worker
 from gateway.destinations.store import Destination
+from gateway.errors import StoreUnavailable
 from gateway.queue import Consumer, GapReason
 from gateway.telemetry import Event
 
@@ -70,13 +72,22 @@ class Stream:
                 try:
                     await self._run_once(draining)
                     failures = 0
+                except StoreUnavailable as error:  # only the removal of a flushed destination needs the store
+                    structlog.get_logger().warning(
+                        Event.STORE_UNAVAILABLE, destination=self.destination.id, error=str(error)
+                    )
+                    await self._rest(RESTART_S)
                 except Exception as error:  # noqa: BLE001 - the guard around one destination: no fault of it may reach the others
                     failures += 1
                     delay_s = min(RESTART_S * 2.0 ** min(failures, 10), RESTART_MAX_S)
                     structlog.get_logger().error(
                         Event.DESTINATION_CRASHED, destination=self.destination.id, restart_s=delay_s, exc_info=error
                     )
-                    await self._clock.sleep(delay_s)
+                    await self._rest(delay_s)
+
+    async def _rest(self, seconds: float) -> None:
+        """A change, or the stop, ends it."""
+        await first_of(self._changed.wait(), self._clock.sleep(seconds))
 
     async def skip_now(self) -> None:
         """Book what came for a destination that takes nothing, up to now."""

@@ -63,6 +63,14 @@ class Api:
         assert answer.status == status, f"{method} {path}: {answer.status} {answer.body[:2000]!r}"
         return answer.json() if answer.body else None
 
+    async def until_done(self, method: str, path: str, *, json: object = None) -> Any:
+        """Ask again as long as the answer is 503; the JSON of the one that is not."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while (answer := await self.call(method, path, json=json)).status == 503:
+                await asyncio.sleep(0.05)
+        assert answer.status < 300, f"{method} {path}: {answer.status} {answer.body[:2000]!r}"
+        return answer.json() if answer.body else None
+
     # -- events
 
     async def post_lines(
