@@ -36,6 +36,7 @@ def loaded(arguments: dict[str, object], file: Path | None) -> Config:
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Read file and environment as `serve` would, and print what results. Secrets are shown as ***."""
     tree = loaded({}, config)
+    _try_files_and_keys(tree)
     shown = [(setting, _text(setting, tree)) for setting in describe(Config)]
     if json:
         print_json({setting.name: text for setting, text in shown})
@@ -43,6 +44,19 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     rows = [(s.name, text, "default" if text == format_value(s.type, s.default) else "set") for s, text in shown]
     print_table(("setting", "value", "is"), rows, empty="")
     print("The configuration is valid.")
+
+
+def _try_files_and_keys(tree: Config) -> None:
+    """What `serve` finds out only when it uses them."""
+    from gateway.destinations.secrets import SecretBox  # noqa: PLC0415 - only this command needs them
+    from gateway.providers.transport import tls_context  # noqa: PLC0415
+
+    try:
+        tls_context(tree.delivery.ca_file)
+        if tree.secret_key:
+            SecretBox(tree.secret_key)
+    except ConfigError as error:
+        fail(str(error), code=2)
 
 
 def _text(setting: Setting, tree: Config) -> str:

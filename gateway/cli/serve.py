@@ -22,6 +22,9 @@ from gateway.errors import ConfigError, DataDirectoryInUse, GatewayError
 
 Run = Callable[..., Coroutine[Any, Any, int]]
 
+# Without a file's name they are about the address; the latter two about the directory of a unix socket.
+_ADDRESS_FAULTS = frozenset({errno.EADDRNOTAVAIL, errno.EACCES, errno.ENOENT, errno.ENOTDIR})
+
 _EVENT = (
     '{"id":"evt_abc123","timestamp":"2026-06-30T12:34:56.789Z","tenant_id":"tenant-uuid","actor_type":"USER",'
     '"actor_id":"user-uuid","action":"attestation.mint","resource_type":"attestation",'
@@ -112,7 +115,7 @@ def _system_fault(error: OSError, settings: Config) -> tuple[str, int]:
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{error.filename}: {reason}", 2
-    if error.errno in {errno.EADDRNOTAVAIL, errno.EACCES} or isinstance(error, socket.gaierror):
+    if error.errno in _ADDRESS_FAULTS or isinstance(error, socket.gaierror):
         reason = os.strerror(error.errno) if error.errno is not None and error.errno in errno.errorcode else reason
         return f"cannot listen on {settings.server.listen}: {reason}; choose another address with --listen", 2
     return reason, 1

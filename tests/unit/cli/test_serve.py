@@ -100,6 +100,7 @@ def test_commands_reach_a_gateway_that_listens_everywhere_or_on_a_socket() -> No
             "cannot listen on 127.0.0.1:8080: Cannot assign requested address",
         ),
         (socket.gaierror(-2, "Name not known"), 2, "cannot listen on 127.0.0.1:8080: Name not known"),
+        (FileNotFoundError(errno.ENOENT, "bind: x"), 2, "cannot listen on 127.0.0.1:8080: No such file or directory"),
         (OSError(errno.EIO, "Input/output error"), 1, "Input/output error"),
         (ExceptionGroup("tasks", [ExceptionGroup("inner", [DataDirectoryInUse("taken")])]), 2, "taken"),
     ],
@@ -139,7 +140,7 @@ def test_config_check_shows_what_would_be_used(
     """Values of file and environment are shown together; a secret is not."""
     file = tmp_path / "g.toml"
     file.write_text('[retry]\nwindow = "2h"\n')
-    monkeypatch.setenv("GATEWAY_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", "hunter2-hunter2-hunter2")
     result = gateway_command("config", "check", "--config", str(file))
     assert result.exit_code == 0, result.output
     assert "hunter2" not in result.output
@@ -156,6 +157,23 @@ def test_config_check_refuses_what_serve_would_refuse(
     assert result.exit_code == 2
     assert result.stderr.startswith("gateway: environment, GATEWAY_RETRY_WINDOW: retry.window must be")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("GATEWAY_SECRET_KEY", "short", "secret_key: each key needs 16 characters or more"),
+        ("GATEWAY_DELIVERY_CA_FILE", "absent.pem", "delivery.ca_file: absent.pem cannot be read: No such file"),
+    ],
+)
+def test_config_check_tries_what_serve_uses_later(
+    gateway_command: Command, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, line: str
+) -> None:
+    """A key that is too short and a file that is not there are found before the start too."""
+    monkeypatch.setenv(variable, value)
+    result = gateway_command("config", "check")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"gateway: {line}")
 
 
 def test_config_check_names_a_variable_that_is_perhaps_misspelt(
