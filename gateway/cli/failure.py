@@ -25,6 +25,12 @@ class WrongUse(CommandError):
     code = 2
 
 
+class Interrupted(CommandError):
+    """Ctrl-C. The code is what shells give to it."""
+
+    code = 130
+
+
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's coroutine; how it fails is told."""
     with told():

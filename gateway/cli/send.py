@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,9 @@ def _transfer(file: str, destination: str | None, from_line: int, retry_for_s: f
 def _source(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """The bytes and, for a file, how many there are."""
     if file == "-":
-        yield typer.get_binary_stream("stdin"), None
+        stdin = typer.get_binary_stream("stdin")
+        # A reader of its own: Python does not end well while a thread still waits in the one of sys.stdin.
+        yield io.BufferedReader(stdin.raw) if isinstance(stdin, io.BufferedReader) else stdin, None
         return
     path = Path(file)
     try:

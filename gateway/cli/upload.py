@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -10,7 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from gateway.cli.client import Answer, Client
-from gateway.cli.failure import CommandError, WrongUse
+from gateway.cli.failure import CommandError, Interrupted, WrongUse
 
 PIECE_BYTES = 512 << 10  # with its last line below the gateway's ingest.piece, so that it is taken whole or not at all
 LINE_BYTES_MAX = 8 << 20  # the largest event that a gateway can be set to take
@@ -99,26 +101,59 @@ async def upload(
     """Post piece by piece. ``on_progress`` is told the bytes of the file that each piece took.
 
     A piece answered by 429 or 503 is sent again after its Retry-After, for at most ``retry_for_s`` without any success.
-    Raises CommandError with the line to go on from.
+    Raises CommandError with the line to go on from, when cancelled too: that is what Ctrl-C does.
     """
     summary = Summary()
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        if piece.events:
-            try:
-                answer = await _post(client, path, piece.body, retry_for_s)
-            except CommandError as error:
-                if not summary.accepted:
-                    raise
-                resume = f"{summary.accepted} accepted so far; go on with --from-line {piece.first_line}."
-                raise CommandError(f"{error} {resume}") from error
-            _count(summary, piece, answer)
-        summary.add(
-            0,
-            len(piece.overlong),
-            [Rejection(line, None, f"longer than {LINE_BYTES_MAX} bytes") for line in piece.overlong],
-        )
-        on_progress(piece.bytes_read)
+    next_line = 0  # of the file; 0 until a piece has been read
+    try:
+        while (piece := await _read_next(pieces)) is not None:
+            next_line = piece.first_line
+            if piece.events:
+                _count(summary, piece, await _post(client, path, piece.body, retry_for_s))
+            summary.add(
+                0,
+                len(piece.overlong),
+                [Rejection(line, None, f"longer than {LINE_BYTES_MAX} bytes") for line in piece.overlong],
+            )
+            next_line += piece.body.count(b"\n")
+            on_progress(piece.bytes_read)
+    except asyncio.CancelledError as error:
+        raise Interrupted("Stopped." + _resumption(summary, next_line)) from error
+    except CommandError as error:
+        if not summary.accepted:
+            raise
+        raise CommandError(str(error) + _resumption(summary, next_line)) from error
     return summary
+
+
+def _resumption(summary: Summary, next_line: int) -> str:
+    return f" {summary.accepted} accepted so far; go on with --from-line {next_line}." if next_line else ""
+
+
+async def _read_next(pieces: Iterator[Piece]) -> Piece | None:
+    """In a thread that nobody waits for: Ctrl-C must not have to wait for a pipe that says nothing."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Piece | None] = loop.create_future()
+
+    def give(piece: Piece | None, error: Exception | None) -> None:
+        if found.done():
+            return
+        if error is None:
+            found.set_result(piece)
+        else:
+            found.set_exception(error)
+
+    def read() -> None:
+        piece, error = None, None
+        try:
+            piece = next(pieces, None)
+        except Exception as raised:  # noqa: BLE001 - raised again by the one who waits
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(give, piece, error)
+
+    threading.Thread(target=read, daemon=True).start()
+    return await found
 
 
 async def _post(client: Client, path: str, body: bytes, retry_for_s: float) -> Answer:

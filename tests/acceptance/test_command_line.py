@@ -155,6 +155,27 @@ async def test_rejected_lines_are_named_and_fail_the_command(command: CommandLin
     assert done.err.count("\n") == 1
 
 
+async def test_ctrl_c_does_not_wait_for_a_pipe_that_says_nothing(gateway: GatewayProcess, command: CommandLine) -> None:
+    """The command ends and says from which line to go on; what it had sent is taken."""
+    lines = [event(text="x" * 10_000) for _ in range(60)]
+    async with WebhookReceiver() as receiver:
+        identity = await gateway.api.create(receiver)
+        sending = await command.start("send", "-")
+        assert sending.stdin is not None
+        sending.stdin.write(b"\n".join([*lines, b""]))
+        await receiver.stored.wait_for(50, timeout_s=COMMAND_S_MAX)
+        accepted = (await gateway.api.until_settled(identity))["accepted"]
+        sending.send_signal(signal.SIGINT)
+        async with asyncio.timeout(COMMAND_S_MAX):
+            await sending.wait()  # with its standard input still open
+        assert sending.stderr is not None
+        said = (await sending.stderr.read()).decode()
+    assert (sending.returncode, said) == (
+        130,
+        f"gateway: Stopped. {accepted} accepted so far; go on with --from-line {accepted + 1}.\n",
+    )
+
+
 async def test_dead_letters_are_listed_and_sent_again(gateway: GatewayProcess, command: CommandLine) -> None:
     """With the provider's reason, and once it takes them they are gone from the list."""
     poison = event(name="evt_poison")
