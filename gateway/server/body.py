@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
 import zstandard
 from aiohttp import web
 
-from gateway.errors import RequestRejected
+from gateway.errors import QueueUnavailable, RequestRejected
 
 STEP_BYTES = 256 << 10  # decoded at a time
 RATIO_MAX = 500  # how many times its size a large body may grow when it is decoded
 _ZSTD_WINDOW_BYTES_MAX = 8 << 20
 _ZSTD_SLICE_BYTES = 256
+_LOOK_EVERY_S = 0.2  # whether the gateway is stopping, while a sender pauses
+_STOPPING_RETRY_AFTER_S = 5.0
 
 
 class _Decoder(Protocol):
@@ -104,22 +106,19 @@ class _Zstd:
             raise _broken("zstd")
 
 
-async def pieces(request: web.Request, *, timeout_s: float, small_bytes: int) -> AsyncIterator[bytes]:
+async def pieces(
+    request: web.Request, *, timeout_s: float, small_bytes: int, stopping: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """The decoded body as it comes. ``timeout_s`` is the longest wait for the next bytes of the sender.
 
-    Raises RequestRejected with 400 for what cannot be decoded, 408 for a sender that stops, 413 for a body that has
-    grown beyond ``small_bytes`` and RATIO_MAX times what was sent, 415 for an encoding.
+    Raises QueueUnavailable when the gateway is ``stopping`` before the body has ended; RequestRejected with 400 for
+    what cannot be decoded, 408 for a sender that stops, 413 for a body that has grown beyond ``small_bytes`` and
+    RATIO_MAX times what was sent, 415 for an encoding.
     """
     sent = decoded = 0
     decoder = _decoder(request.headers.get("Content-Encoding", "identity").strip().lower())
     while True:
-        try:
-            async with asyncio.timeout(timeout_s):
-                data = await request.content.readany()
-        except TimeoutError:
-            raise RequestRejected(f"no bytes came for {timeout_s:.0f} s; send the request again", status=408) from None
-        except (web.RequestPayloadError, ConnectionError):
-            raise RequestRejected("the body is not framed as its headers say, or was cut off", status=400) from None
+        data = await _next(request, timeout_s, stopping)
         if not data:
             break
         sent += len(data)
@@ -131,6 +130,23 @@ async def pieces(request: web.Request, *, timeout_s: float, small_bytes: int) ->
             if decoded > STEP_BYTES:
                 await asyncio.sleep(0)  # other requests go on while a large body is worked through
     decoder.finish()
+
+
+async def _next(request: web.Request, timeout_s: float, stopping: Callable[[], bool]) -> bytes:
+    """Nothing at the end. Once the gateway stops, aiohttp reads no more of a body, so waiting for it is in vain."""
+    left_s = timeout_s
+    while left_s > 0:
+        if stopping():
+            text = "the gateway is stopping; send the request again to the next one"
+            raise QueueUnavailable(text, retry_after_s=_STOPPING_RETRY_AFTER_S)
+        try:
+            async with asyncio.timeout(min(left_s, _LOOK_EVERY_S)):
+                return await request.content.readany()
+        except TimeoutError:
+            left_s -= _LOOK_EVERY_S
+        except (web.RequestPayloadError, ConnectionError):
+            raise RequestRejected("the body is not framed as its headers say, or was cut off", status=400) from None
+    raise RequestRejected(f"no bytes came for {timeout_s:.0f} s; send the request again", status=408)
 
 
 def _decoder(encoding: str) -> _Decoder:

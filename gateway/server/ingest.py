@@ -138,7 +138,8 @@ async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
     is_encoded = call.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
     declared = None if is_encoded else call.request.content_length
     async with parts.budget.hold(limit if declared is None else min(declared, limit)):
-        async for piece in pieces(call.request, timeout_s=parts.server.body_timeout_s, small_bytes=limit):
+        body = pieces(call.request, timeout_s=parts.server.body_timeout_s, small_bytes=limit, stopping=parts.stopping)
+        async for piece in body:
             size += len(piece)
             if size > limit:
                 text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
@@ -206,6 +207,9 @@ class _Intake:
                     await self._admitted.wait()  # a piece without its share of the memory is the last that is read
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
+            except Overloaded as error:
+                self._overload, self._not_taken = error, self._not_taken + 1
+                self._not_taken_from = self._not_taken_from or self._line
         if broken is not None:
             self._give_up(broken)
         if self._overload is not None and not self._tally.accepted:
@@ -285,7 +289,10 @@ class _Intake:
         size = 0
         cutter = _LongLine(event_bytes_max)
         body = pieces(
-            self._call.request, timeout_s=parts.server.body_timeout_s, small_bytes=parts.ingest.body_bytes_max
+            self._call.request,
+            timeout_s=parts.server.body_timeout_s,
+            small_bytes=parts.ingest.body_bytes_max,
+            stopping=parts.stopping,
         )
         async for data in body:
             rest = cutter.skip(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -53,6 +53,12 @@ class Api:
         async with self._session.request(
             method, f"{self._base}{path}", data=data, headers=sent, timeout=timeout, skip_auto_headers=["Content-Type"]
         ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def stream(self, path: str, body: AsyncIterator[bytes]) -> Answer:
+        """Post NDJSON in pieces, as they come."""
+        headers = {"X-API-Key": self._key or "", "Content-Type": NDJSON}
+        async with self._session.post(f"{self._base}{path}", data=body, headers=headers) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def expect(

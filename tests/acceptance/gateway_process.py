@@ -33,7 +33,7 @@ class GatewayProcess:
     data directory is kept over ``kill`` and ``start``, and so is the log. ``api`` speaks with the operator's key.
     """
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, /, **settings: str) -> None:
         self.data_dir = data_dir
         self.settings = settings
         self.address = ""
