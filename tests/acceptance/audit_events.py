@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from gateway.demo.receivers.stored import event_id
+from tests.events import MORE_SAMPLES, REAL_EVENTS
 
-_ROOT = Path(__file__).parents[2]
-_FOLDERS = (_ROOT / "tests" / "data", _ROOT.parent / "shared" / "data")
 _NUMBERS = itertools.count(1)
 
 
@@ -36,18 +34,15 @@ def by_id(lines: Iterable[bytes]) -> dict[str, bytes]:
 
 
 def real_events() -> list[bytes]:
-    """What real products wrote; none where that file is not at hand."""
-    return _lines("audit-events.ndjson")
+    """What real products wrote: all samples where they are at hand, else those of the project."""
+    samples = MORE_SAMPLES / "audit-events.ndjson"
+    return (samples if samples.exists() else REAL_EVENTS).read_bytes().splitlines()
 
 
 def bad_lines() -> list[bytes]:
-    """Each of them is to be rejected."""
-    return _lines("bad-lines.ndjson")
-
-
-def _lines(file: str) -> list[bytes]:
-    found = [folder / file for folder in _FOLDERS if (folder / file).exists()]
-    return found[0].read_bytes().splitlines() if found else []
+    """Each of them is to be rejected; none where that file is not at hand."""
+    samples = MORE_SAMPLES / "bad-lines.ndjson"
+    return samples.read_bytes().split(b"\n")[:-1] if samples.exists() else []
 
 
 def _now() -> str:
