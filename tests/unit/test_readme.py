@@ -33,7 +33,7 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
 
 def test_every_command_of_the_program_is_in_the_table() -> None:
     """A command that is not written down does not exist for a reader."""
-    commands = get_command(program).commands  # type: ignore[attr-defined] - typer's declared type is a single command
+    commands = get_command(program).commands  # type: ignore[attr-defined]  # typer's declared type is a single command
     for name, command in commands.items():
         assert f"`gateway {name}" in README, name
         for inner in getattr(command, "commands", {}):
@@ -49,7 +49,7 @@ def test_the_options_of_the_tour_exist() -> None:
         words = line.split("gateway ", 1)[1].split()
         command = get_command(program)
         while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]  # type: ignore[attr-defined] - only groups have commands
+            command = command.commands[words.pop(0)]  # type: ignore[attr-defined]  # only groups have commands
         assert isinstance(command, typer.core.TyperCommand), line
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,6 @@ def gzipped_twice(first: bytes, second: bytes) -> bytes:
     return gzip.compress(first) + gzip.compress(second)
 
 
-def said(answer: Answer) -> dict[str, object]:
-    content: dict[str, object] = msgspec.json.decode(answer.body)
+def said(answer: Answer) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.json.decode(answer.body)
     return content

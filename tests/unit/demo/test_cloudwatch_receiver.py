@@ -1,6 +1,7 @@
 """CloudWatch Logs' habits, request by request."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -96,7 +97,7 @@ def test_agrees_with_the_reference_vector() -> None:
         "SignedHeaders=content-type;host;x-amz-date;x-amz-target, "
         "Signature=9146d61a4213c6dfe0fd9a4df1dc01dc7f2146be931e39371a604d7e13ace9fb",
     }
-    settings = {
+    settings: dict[str, Any] = {
         "access_key_id": "AKIDEXAMPLE",
         "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
         "region": "us-east-1",

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def entry(item: bytes, head: bytes = HEAD) -> bytes:
     return head + item[1:]
 
 
-def post(receiver: DatadogReceiver, *entries: bytes, **headers: str) -> Answer:
+def post(receiver: DatadogReceiver, *entries: bytes, **headers: Any) -> Answer:
     return receiver.respond(call(PATH, b"[" + b",".join(entries) + b"]", dd_api_key=API_KEY, **headers))
 
 

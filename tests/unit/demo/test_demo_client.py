@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -14,7 +15,7 @@ from gateway.demo.process import GatewayGone, RunningGateway
 from gateway.demo.receivers import SplunkReceiver
 
 DESTINATION = {"id": "siem_1", "provider": "splunk", "status": "active", "name": "more than is read"}
-LEDGER = {
+LEDGER: dict[str, Any] = {
     "accepted": 1,
     "delivered": 1,
     "dead_lettered": 0,

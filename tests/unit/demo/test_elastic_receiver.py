@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from gateway.demo.receivers.elastic import KEY_ID, KEY_SECRET, taken_out
 from tests.unit.demo.samples import call, event, said
 
 KEY = base64.b64encode(f"{KEY_ID}:{KEY_SECRET}".encode()).decode()
-HEADERS = {"authorization": f"ApiKey {KEY}", "content_type": "application/x-ndjson"}
+HEADERS: dict[str, Any] = {"authorization": f"ApiKey {KEY}", "content_type": "application/x-ndjson"}
 STAMP = b'{"@timestamp":"2026-06-30T12:34:56.789Z",'
 
 
@@ -25,7 +26,7 @@ def post(
     path: str = "/_bulk",
     query: dict[str, str] | None = None,
     refuse: Refuse | None = None,
-    **more: str,
+    **more: Any,
 ) -> Answer:
     return receiver.respond(call(path, body, query=query, **{**HEADERS, **more}), refuse)
 
@@ -92,7 +93,7 @@ def test_checks_the_key(authorization: str) -> None:
         (b"\x28\xb5\x2f\xfd", {"content_encoding": "zstd"}, {}, 400),
     ],
 )
-def test_refuses_requests_as_a_whole(body: bytes, more: dict[str, str], query: dict[str, str], status: int) -> None:
+def test_refuses_requests_as_a_whole(body: bytes, more: dict[str, Any], query: dict[str, str], status: int) -> None:
     """What cannot be read as a bulk request is refused; an unknown encoding is taken for plain text."""
     assert post(ElasticReceiver(), body, query=query, **more).status == status
 

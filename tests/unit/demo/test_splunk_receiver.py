@@ -2,6 +2,7 @@
 
 import gzip
 import uuid
+from typing import Any
 
 import pytest
 
@@ -11,16 +12,16 @@ from tests.unit.demo.samples import call, event, gzipped_twice, said
 
 EVENT_PATH = "/services/collector/event"
 ACK_PATH = "/services/collector/ack"
-AUTHORIZED = {"authorization": f"Splunk {TOKEN}"}
+AUTHORIZED: dict[str, Any] = {"authorization": f"Splunk {TOKEN}"}
 CHANNEL = str(uuid.UUID(int=7))
 
 
-def envelope(item: bytes, **more: str) -> bytes:
+def envelope(item: bytes, **more: Any) -> bytes:
     extra = "".join(f'"{name}":{value},' for name, value in more.items()).encode()
     return b'{"time":1782822896.789,%b"event":%b}' % (extra, item)
 
 
-def post(receiver: SplunkReceiver, body: bytes, path: str = EVENT_PATH, **headers: str) -> Answer:
+def post(receiver: SplunkReceiver, body: bytes, path: str = EVENT_PATH, **headers: Any) -> Answer:
     return receiver.respond(call(path, body, **AUTHORIZED, **headers))
 
 

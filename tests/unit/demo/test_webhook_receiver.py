@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,12 @@ REFERENCE = (
 )
 
 
-def signed(body: bytes, *, moment: int = int(NOW_S), secret: str = SECRET, more: str = "", **headers: str) -> Call:
+def signed(body: bytes, *, moment: int = int(NOW_S), secret: str = SECRET, more: str = "", **headers: Any) -> Call:
     digest = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     return call(PATH, body, x_truthlocks_signature=f"t={moment}{more},v1={digest}", **headers)
 
 
-def post(receiver: WebhookReceiver, body: bytes, **more: str) -> Answer:
+def post(receiver: WebhookReceiver, body: bytes, **more: Any) -> Answer:
     return receiver.respond(signed(body, **more))
 
 
