@@ -21,6 +21,7 @@ LAYERS = {
     "gateway.app": 50,
     "gateway.server": 40,
     "gateway.delivery": 30,
+    "gateway.event": 30,  # makes the queue's entries of what came in
     "gateway.queue": 20,
     "gateway.destinations": 20,
     "gateway.providers": 20,

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from gateway.config import Ingest, Queue, RetryPolicy, Server
 from gateway.quantity import Bytes
 from tests.loopback_gateway import Gateway
 
 Start = Callable[..., Awaitable[Gateway]]
-
-
-@pytest.fixture(autouse=True)
-def loop_never_blocks() -> Iterator[None]:
-    """A call of ours that blocks the event loop fails the test. A logged traceback may read its source lines."""
-    with blockbuster_ctx("gateway") as guard:
-        for function in guard.functions.values():
-            function.can_block_in("structlog/_base.py", "_process_event")
-        yield
 
 
 @pytest.fixture

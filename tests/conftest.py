@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+# Where a blocking call is no fault. The product calls the first four in threads; tests call them directly.
+MAY_BLOCK = (
+    ("gateway/queue/wal/files.py", "__init__"),
+    ("gateway/queue/wal/inspect.py", "inspect_directory"),
+    ("gateway/destinations/schema.py", "migrations"),
+    ("gateway/destinations/snapshot_file.py", "load"),
+    ("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args"),  # looks for password files before it connects
+    ("structlog/_base.py", "_process_event"),  # a logged traceback reads its source lines
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """A call from the gateway's code that would block the event loop raises BlockingError instead."""
+    with blockbuster_ctx("gateway") as guard:
+        for function in guard.functions.values():
+            for file, name in MAY_BLOCK:
+                function.can_block_in(file, name)
+        yield
