@@ -34,8 +34,12 @@ WORDS_MAX = 500
 
 
 class Transport(Protocol):
+    """Safe to use from any number of tasks at once. A cancelled ``send`` closes its connection."""
+
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        """Raises TransportError when no usable answer came back."""
+        """Raises TransportError when no usable answer came back, which is not to say that the request did not arrive;
+        EgressBlocked before anything is sent.
+        """
 
 
 class Sent(msgspec.Struct, frozen=True):

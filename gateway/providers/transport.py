@@ -1,6 +1,6 @@
 """The one place where requests to destinations meet the network.
 
-A ``Transport`` sends what a codec made and returns what came back, whatever its status. Redirects are not followed,
+``HttpTransport`` sends what a codec made and returns what came back, whatever its status. Redirects are not followed,
 proxies of the environment are not used, replies are not read beyond what the request allows.
 """
 
@@ -12,7 +12,6 @@ import os
 import ssl
 import zlib
 from concurrent.futures import Executor
-from typing import Protocol
 
 import aiohttp
 from isal import isal_zlib
@@ -31,16 +30,6 @@ COOKIES_MAX = 50
 
 _GZIP_WINDOW_BITS = 31
 _DIRECT_BYTES_MAX = 1 << 20  # aiohttp writes larger bodies in pieces only when they come as a file
-
-
-class Transport(Protocol):
-    """Safe to use from any number of tasks at once. A cancelled ``send`` closes its connection."""
-
-    async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; the request may have arrived.
-
-        Raises EgressBlocked before anything is sent.
-        """
 
 
 class HttpTransport:
@@ -72,6 +61,9 @@ class HttpTransport:
         self._closed = False
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; EgressBlocked before anything is
+        sent.
+        """
         check_url(request.url, self._policy)
         url = URL(request.url, encoded=True)
         body = await self._compressed(request.body) if request.gzip else request.body
