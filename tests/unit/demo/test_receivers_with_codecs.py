@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -12,9 +11,10 @@ from isal import isal_zlib
 from gateway.demo.receivers import KINDS, Answer, Call, Receiver
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Batch, Codec, Context, Delivered, Prepare, Reply, Request, Secret, Settings
+from tests.events import MORE_SAMPLES, REAL_EVENTS
 from tests.unit.demo.samples import event
 
-SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "audit-events.ndjson"
+SAMPLES = [REAL_EVENTS, *MORE_SAMPLES.glob("audit-events.ndjson")]
 
 OWN_MEMBERS = [
     b'{"id":"evt_a","timestamp":"2026-06-30T12:34:56Z","action":"a","outcome":"FAILURE","message":"own","status":"x"}',
@@ -27,7 +27,8 @@ def sample_lines() -> list[bytes]:
     """Events of every age; those of real products as well, where they are at hand."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S.123Z", time.gmtime())
     made = [event(number, timestamp=now) for number in range(200)] + [event(900), *OWN_MEMBERS]
-    return made + (SAMPLES.read_bytes().splitlines() if SAMPLES.exists() else [])
+    real = [line for path in SAMPLES for line in path.read_bytes().splitlines()]
+    return made + list(dict.fromkeys(real))
 
 
 def make_codec(receiver: Receiver) -> Codec:
