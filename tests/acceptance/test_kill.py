@@ -144,7 +144,7 @@ async def _check(api: Api, destination_id: str, receiver: Receiver, oracle: Orac
 async def _dead_letters(api: Api, destination_id: str) -> Counter[str]:
     found: Counter[str] = Counter()
     path = f"/v1/audit/siem/{destination_id}/dead-letters?limit=500"
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = await api.expect(200, "GET", f"{path}&cursor={cursor}" if cursor else path)
         found.update(letter["event_id"] for letter in page["data"])

@@ -68,7 +68,7 @@ def events_inside(name: str, options: dict[str, object], request: Request) -> li
     """The events of a request, by a reading of its body that shares nothing with the codec."""
     body = request.body
     if name == "splunk":
-        return [re.match(rb'\{.*?"event":(.*)\}\Z', line).group(1) for line in body.split(b"\n")]
+        return [found for line in body.split(b"\n") for found in re.findall(rb'\A\{.*?"event":(.*)\}\Z', line)]
     if name == "datadog":
         return [bytes(entry) for entry in msgspec.json.decode(body, type=list[msgspec.Raw])]
     if name == "cloudwatch":

@@ -192,13 +192,14 @@ async def test_each_write_is_announced(store: DestinationStore) -> None:
     """``changes`` yields once at the beginning and then after every kind of write."""
     async with contextlib.aclosing(store.changes()) as changes:
         await next_change(changes)
-        for write in (
+        writes: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: store.create_destination(DESTINATION),
             lambda: store.update_destination(replace(DESTINATION, revision=2), expected_revision=1),
             lambda: store.delete_destination(DESTINATION.id),
             lambda: store.create_key(KEY),
             lambda: store.delete_key(KEY.id),
-        ):
+        )
+        for write in writes:
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
             await write()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.clock import SystemClock
-from gateway.config import Bytes, Queue
+from gateway.config import Queue
+from gateway.quantity import Bytes
 from gateway.queue import Entry, GapReason, Records, Refused, Subject, SubjectKind
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.files import DiskFiles

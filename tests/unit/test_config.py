@@ -37,7 +37,7 @@ def test_every_setting_can_be_given_in_file_and_environment(tmp_path: Path) -> N
     environment = {"GATEWAY_RETRY_WINDOW": "2h", "GATEWAY_SHUTDOWN_GRACE": "3", "GATEWAY_QUEUE_DISK_BUDGET": "2GB"}
     config = load({}, environment, None)
     assert config == load({}, {}, file)
-    assert (config.retry.window_s, config.shutdown.grace_s) == (7_200, 3)
+    assert (float(config.retry.window_s), float(config.shutdown.grace_s)) == (7_200.0, 3.0)
     assert config.queue.disk_budget_bytes == 2_000_000_000
     assert isinstance(config.retry.window_s, Seconds)
     assert isinstance(config.queue.disk_budget_bytes, Bytes)

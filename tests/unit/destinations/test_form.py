@@ -33,7 +33,7 @@ PROVIDER = Provider(
     endpoint_help="",
     credentials_help="",
     example_endpoint="https://sample.example.com",
-    normalise_endpoint=str,
+    normalise_endpoint=lambda endpoint: endpoint,
     build=build,
 )
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.destinations import private_file
 from gateway.destinations.ids import new_api_key
 from gateway.destinations.secrets import SecretBox, generate_secret_key, load_or_create_secret
 from gateway.errors import ConfigError, StoreError
@@ -107,7 +106,7 @@ def test_the_secret_is_durable_before_it_is_used(tmp_path: Path, monkeypatch: py
         steps.append(f"rename to {target.name}")
         return replace(path, target)
 
-    monkeypatch.setattr(private_file.os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "fsync", traced_fsync)
     monkeypatch.setattr(Path, "replace", traced_replace)
     load_or_create_secret(tmp_path / "secret-key")
     assert steps == ["sync file", "rename to secret-key", "sync directory"]
@@ -153,7 +152,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def failing_fsync(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(private_file.os, "fsync", failing_fsync)
+    monkeypatch.setattr(os, "fsync", failing_fsync)
     with pytest.raises(ConfigError, match="Input/output error"):
         load_or_create_secret(tmp_path / "secret-key")
     assert list(tmp_path.iterdir()) == []

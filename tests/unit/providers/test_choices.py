@@ -37,7 +37,8 @@ def test_a_secret_that_is_no_header_may_be_any_text() -> None:
 def test_options_fall_back_to_the_default_of_their_field() -> None:
     """What was not chosen, or is null, has the default that the form shows."""
     field = Field("source", "Source", "option", default="truthlocks")
-    assert [text_option(chosen(options), field) for options in ({}, {"source": None}, {"source": "x"})] == [
+    choices: list[dict[str, object]] = [{}, {"source": None}, {"source": "x"}]
+    assert [text_option(chosen(options), field) for options in choices] == [
         "truthlocks",
         "truthlocks",
         "x",

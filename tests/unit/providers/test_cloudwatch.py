@@ -47,7 +47,7 @@ def verdict(status: int, body: object = b"", *, context: Context = CONTEXT, even
 
 
 def failure(name: str, message: str = "words", status: int = 400, **fields: str) -> Outcome:
-    return verdict(status, {"__type": name, "message": message}, **fields)
+    return verdict(status, {"__type": name, "message": message}, context=CONTEXT, events=3, **fields)
 
 
 def test_an_event_is_the_message() -> None:

@@ -19,7 +19,10 @@ def sent(*lines: bytes, options: dict[str, object] | None = None, now_s: float =
 
 def entry(line: bytes, options: dict[str, object] | None = None, now_s: float = NOW_S) -> list[tuple[str, object]]:
     """Keys and values of the one log that is sent, repeated keys included."""
-    return json.loads(sent(line, options=options, now_s=now_s).body[1:-1], object_pairs_hook=list)
+    pairs: list[tuple[str, object]] = json.loads(
+        sent(line, options=options, now_s=now_s).body[1:-1], object_pairs_hook=list
+    )
+    return pairs
 
 
 def verdict(status: int, body: object = b"{}", **fields: str) -> Outcome:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def test_never_makes_a_key_appear_twice() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=8), JSON, min_size=1, max_size=6), LAYOUTS)
-def test_finds_every_key_of_any_object(document: dict[str, object], layout: dict[str, object]) -> None:
+def test_finds_every_key_of_any_object(document: dict[str, object], layout: dict[str, Any]) -> None:
     """Whatever the values and the white space, the keys are those that a JSON parser sees, in order."""
     line = json.dumps(document, **layout).encode("utf-8", "surrogatepass")
     keys = top_level_keys(line)
@@ -46,7 +47,7 @@ def test_finds_every_key_of_any_object(document: dict[str, object], layout: dict
 
 
 @given(st.dictionaries(st.text('abc"\\é', max_size=3), JSON, min_size=1, max_size=6), LAYOUTS)
-def test_changes_nothing_but_keys(document: dict[str, object], layout: dict[str, object]) -> None:
+def test_changes_nothing_but_keys(document: dict[str, object], layout: dict[str, Any]) -> None:
     """Renaming is what a parser sees as the same object with that key changed."""
     line = json.dumps(document, **layout).encode("utf-8", "surrogatepass")
     expected = [("event_" + key if key == "a" else key, value) for key, value in document.items()]

@@ -63,6 +63,11 @@ def test_never_raises(text: str) -> None:
 def test_works_a_second_out_once() -> None:
     """A second that was looked up is not worked out again; what is no time is handed on as None."""
     seen: list[int | None] = []
-    seconds = PerSecond(lambda second: seen.append(second) or len(seen))
+
+    def work_out(second: int | None) -> int:
+        seen.append(second)
+        return len(seen)
+
+    seconds = PerSecond(work_out)
     assert [seconds[text] for text in ("2026-06-30T12:34:56", "nonsense", "2026-06-30T12:34:56")] == [1, 2, 1]
     assert seen == [1_782_822_896, None]

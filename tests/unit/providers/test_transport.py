@@ -18,7 +18,7 @@ import pytest
 from yarl import URL
 
 from gateway.config import Egress
-from gateway.demo.receivers import HugeReply, Reset, Respond, Slow, SplunkReceiver, always, redirect
+from gateway.demo.receivers import Fault, HugeReply, Reset, Respond, Slow, SplunkReceiver, always, redirect
 from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed
 from gateway.providers.codec import Request
 from gateway.providers.egress import Lookup
@@ -517,7 +517,7 @@ class TestClosing:
     async def test_a_cancelled_request_is_cancelled(self) -> None:
         """Cancellation passes through, and the next request does not get the old one's answer."""
         go = asyncio.Event()
-        script = [Slow(until=go), Respond(204)]
+        script: list[Fault] = [Slow(until=go), Respond(204)]
         async with SplunkReceiver(script=script) as receiver, transport() as sender:
             waiting = asyncio.ensure_future(sender.send(request(receiver.endpoint, b"{}"), timeout_s=30))
             while receiver.sends == 0:

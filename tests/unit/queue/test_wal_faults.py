@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Bytes, Queue
+from gateway.config import Queue
 from gateway.errors import LogCorrupt, QueueUnavailable
+from gateway.quantity import Bytes
 from gateway.queue import Consumer, Entry, GapReason, Refused, Subject, SubjectKind
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.inspect import inspect_directory

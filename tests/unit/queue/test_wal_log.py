@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.config import Bytes, Queue, Seconds
+from gateway.config import Queue
 from gateway.errors import DataDirectoryInUse, QueueFull, QueueUnavailable
+from gateway.quantity import Bytes, Seconds
 from gateway.queue import Consumer, Entry, GapReason, Records, Refused, Subject, SubjectKind
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
@@ -322,7 +323,7 @@ async def test_the_journal_begins_anew_when_it_is_full(opener: Opener) -> None:
         await queue.append([entry("a", n)])
         a.set_memo(b"m" * 4000 + b"%d" % n)
         await take_all(a)
-        await queue.checkpoint()  # type: ignore[attr-defined]
+        await queue.checkpoint()
     before = a.ledger()
     await opener.close()
     names = sorted(path.name for path in (opener.root / "cursors").iterdir())
