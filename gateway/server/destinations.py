@@ -27,10 +27,17 @@ FLUSH_DEFAULT_S, FLUSH_MAX_S = 30, 300
 
 
 async def create(call: Call) -> web.Response:
-    """The consumer is durable before the answer: an event that is accepted after it reaches the destination."""
+    """The consumer is durable before the answer: an event that is accepted after it reaches the destination.
+
+    When the disk refuses the consumer there is no destination either.
+    """
     given = await call.members()
     made = await call.parts.service.create(given, tenant_id=call.caller.tenant_id, may_choose_tenant=call.is_operator)
-    await call.parts.queue.add_consumer(made.id, made.tenant_id)
+    try:
+        await call.parts.queue.add_consumer(made.id, made.tenant_id)
+    except OSError:
+        await call.parts.service.remove(made.id)
+        raise
     return answer(_view(call, made), 201, {"Location": f"/v1/audit/siem/{made.id}"})
 
 

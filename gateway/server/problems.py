@@ -27,6 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STORE_RETRY_AFTER_S = 5
+_DISK_RETRY_AFTER_S = 5
 
 
 class ProblemEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +111,10 @@ async def _answered(request: web.Request, handler: Handler, request_id: str) -> 
         return _of_framework(request, error)
     except (ConnectionError, TimeoutError):
         raise
+    except OSError as error:
+        structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
+        retry = {"Retry-After": str(_DISK_RETRY_AFTER_S)}
+        return problem(503, "the disk of the data directory fails; the log says how", headers=retry)
     except Exception as error:  # noqa: BLE001 - the last line: no fault of ours may end as a stack trace at a caller
         structlog.get_logger().error(
             Event.REQUEST_FAILED, request_id=request_id, method=request.method, path=request.path, exc_info=error

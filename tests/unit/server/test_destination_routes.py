@@ -53,6 +53,18 @@ async def page(gateway: Gateway, query: str = "", key: str = OPERATOR) -> tuple[
 # -- create
 
 
+async def test_a_destination_that_the_disk_refuses_is_none(gateway: Gateway) -> None:
+    """503 when its cursor cannot be made durable, and nothing is left of it; the next try makes it."""
+    gateway.files.fail("sync", "cursors/", times=1_000)
+    gateway.files.fail("create", "cursors/", times=1_000)
+    answer = await create(gateway)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert (await page(gateway))[0] == []
+    gateway.files.mend()
+    assert (await create(gateway)).status == 201
+    assert len((await page(gateway))[0]) == 1
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_destination_of_each_provider_is_created(gateway: Gateway, provider: str) -> None:
     """201 with its address and all its members; credentials go in and never come out."""
