@@ -22,13 +22,26 @@ from gateway.queue.wal.files import File, Files
 from gateway.telemetry import Event
 
 _FOLDER = "dead-letters"
+_ASIDE = ".orphaned-"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def remove_strays(files: Files, consumer_ids: Sequence[str]) -> None:
     """Remove what consumers that are gone left behind, and files that were never finished."""
     kept = {f"{consumer_id}.log" for consumer_id in consumer_ids}
-    files.unlink([f"{_FOLDER}/{name}" for name in files.names(_FOLDER) if name not in kept])
+    strays = [name for name in files.names(_FOLDER) if name not in kept and _ASIDE not in name]
+    files.unlink([f"{_FOLDER}/{name}" for name in strays])
+
+
+def set_aside(files: Files, generation: int) -> list[str]:
+    """Keep all files under other names, for an operator: their numbers mean nothing once the cursors are lost.
+
+    Returns the new names.
+    """
+    names = [name for name in files.names(_FOLDER) if name.endswith(".log")]
+    for name in names:
+        files.rename(f"{_FOLDER}/{name}", f"{_FOLDER}/{name}{_ASIDE}{generation}")
+    return [f"{_FOLDER}/{name}{_ASIDE}{generation}" for name in names]
 
 
 class DeadLetterFile:

@@ -54,6 +54,7 @@ class Restored(msgspec.Struct):
     proven: dict[int, int] = msgspec.field(default_factory=dict)
     numbers: Numbers = msgspec.field(default_factory=Numbers)
     generation: int = 0
+    is_lost: bool = False  # there are journals, and none of them can be read
 
     def apply(self, tick: Tick) -> None:
         end = tick.log_end
@@ -84,7 +85,7 @@ def restore(files: Files, log_id: bytes) -> Restored:
         if restored is not None:
             restored.generation = generations[-1]
             return restored
-    return Restored(generation=generations[-1] if generations else 0)
+    return Restored(generation=generations[-1] if generations else 0, is_lost=bool(generations))
 
 
 class Journal:

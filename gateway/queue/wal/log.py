@@ -24,7 +24,7 @@ from gateway.queue.wal import compaction, reader, retention
 from gateway.queue.wal.commit import RETRY_AFTER_S, GroupCommit
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
-from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays
+from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays, set_aside
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
@@ -176,6 +176,14 @@ class WalQueue:
 
     async def restore_consumers(self, restored: Restored) -> None:
         """Take over the consumers that the journals know, then begin a journal of our own."""
+        if restored.is_lost:
+            aside = await self.in_thread(lambda: set_aside(self._files, restored.generation))
+            structlog.get_logger().error(
+                Event.LOG_CORRUPT,
+                file="cursors",
+                detail="no checkpoint can be read: destinations go on at the log's end, dead letters are set aside",
+                dead_letters=aside,
+            )
         for state in restored.states.values():
             letters = await self._dead_letters_of(state.consumer_id)
             consumer = self._admit(WalConsumer(self, state, letters))

@@ -284,19 +284,26 @@ async def test_a_lost_index_is_made_anew(opened: Opened) -> None:
     assert await drained((await opened.open(DiskFiles(opened.root))).consumer("siem_a")) == expected(range(3))
 
 
-async def test_both_journals_gone_start_from_the_oldest_event(opened: Opened) -> None:
-    """A consumer that no journal knows is new: nothing refuses to start, and the numbers go on."""
+async def test_with_both_journals_gone_consumers_are_new_and_dead_letters_are_kept(opened: Opened) -> None:
+    """A consumer that no journal knows starts at the end of the log; what it had dead-lettered stays, set aside."""
     queue = await opened.open()
-    await queue.add_consumer("siem_a", "a")
+    a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(0)])
+    records = await a.take(events_max=1, bytes_max=1000)
+    assert records is not None
+    await a.settle_refused([Refused(records.positions[0], records.lines[0], "400", "no")])
     await opened.close()
+    letters = (opened.root / "dead-letters" / "siem_a.log").read_bytes()
     for journal in (opened.root / "cursors").iterdir():
         journal.write_bytes(b"\0" * 10_000)
-    queue = await opened.open(DiskFiles(opened.root))
-    assert queue.consumer_ids() == []
-    a = await queue.add_consumer("siem_a", "a")
-    await queue.append([entry(1)])
-    assert await drained(a) == expected([1])
+    for _ in range(2):
+        queue = await opened.open(DiskFiles(opened.root))
+        assert [path.read_bytes() for path in (opened.root / "dead-letters").iterdir()] == [letters]
+        a = await queue.add_consumer("siem_a", "a")
+        await queue.append([entry(1)])
+        assert await drained(a) == expected([1])
+        assert await a.dead_letters() == []
+        await opened.close()
 
 
 async def test_a_directory_of_another_format_is_refused(opened: Opened) -> None:
