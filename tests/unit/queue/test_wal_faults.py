@@ -41,6 +41,14 @@ class Opened:
             await self.queue.close()
             self.queue = None
 
+    async def crash(self) -> WalQueue:
+        """Go on from a copy of the files as they are: no close, no checkpoint."""
+        crashed = self.root.with_name("crashed")
+        shutil.copytree(self.root, crashed)
+        await self.close()
+        self.root = crashed
+        return await self.open(DiskFiles(crashed))
+
 
 @pytest.fixture
 async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
@@ -60,6 +68,14 @@ async def drained(consumer: Consumer | None) -> list[bytes]:
         consumer.settle_delivered(records.positions)
         lines += records.lines
     return lines
+
+
+async def refuse(consumer: Consumer, *indexes: int) -> None:
+    """Take all that waits and dead-letter some of it."""
+    records = await consumer.take(events_max=1000, bytes_max=1 << 20)
+    assert records is not None
+    for index in indexes:
+        await consumer.settle_refused([Refused(records.positions[index], records.lines[index], "400", "no")])
 
 
 def expected(numbers: range | list[int]) -> list[bytes]:
@@ -164,38 +180,27 @@ async def test_an_event_is_dead_lettered_only_when_it_is_stored(opened: Opened) 
     assert len(await a.dead_letters()) == 1
 
 
-async def test_what_is_stored_as_a_dead_letter_is_settled_after_a_crash(opened: Opened, tmp_path: Path) -> None:
+async def test_what_is_stored_as_a_dead_letter_is_settled_after_a_crash(opened: Opened) -> None:
     """A dead letter whose settlement no checkpoint saw is not handed out again, and the books count it once."""
     queue = await opened.open()
     a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(n) for n in range(3)])
-    records = await a.take(events_max=3, bytes_max=1000)
-    assert records is not None
-    for index in (0, 2):
-        await a.settle_refused([Refused(records.positions[index], records.lines[index], "400", "no")])
-    shutil.copytree(opened.root, tmp_path / "crashed")
-    await opened.close()
-    opened.root = tmp_path / "crashed"
-    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    await refuse(a, 0, 2)
+    again = (await opened.crash()).consumer("siem_a")
     assert again is not None
     assert again.ledger().dead_lettered == len(await again.dead_letters()) == 2
     assert await drained(again) == expected([1])
     assert (again.ledger().pending, again.ledger().balanced) == (0, True)
 
 
-async def test_replay_counts_right_when_a_crash_follows(opened: Opened, tmp_path: Path) -> None:
+async def test_replay_counts_right_when_a_crash_follows(opened: Opened) -> None:
     """The settlement of a dead letter is durable before its replay is: no crash makes a count negative."""
     queue = await opened.open()
     a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(0)])
-    records = await a.take(events_max=1, bytes_max=1000)
-    assert records is not None
-    await a.settle_refused([Refused(records.positions[0], records.lines[0], "400", "no")])
+    await refuse(a, 0)
     await a.replay_dead_letters()
-    shutil.copytree(opened.root, tmp_path / "crashed")
-    await opened.close()
-    opened.root = tmp_path / "crashed"
-    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    again = (await opened.crash()).consumer("siem_a")
     assert again is not None
     assert (again.ledger().dead_lettered, again.ledger().pending) == (0, 1)
     assert await drained(again) == expected([0])
@@ -289,9 +294,7 @@ async def test_with_both_journals_gone_consumers_are_new_and_dead_letters_are_ke
     queue = await opened.open()
     a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(0)])
-    records = await a.take(events_max=1, bytes_max=1000)
-    assert records is not None
-    await a.settle_refused([Refused(records.positions[0], records.lines[0], "400", "no")])
+    await refuse(a, 0)
     await opened.close()
     letters = (opened.root / "dead-letters" / "siem_a.log").read_bytes()
     for journal in (opened.root / "cursors").iterdir():
