@@ -75,7 +75,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_bytes_max: Annotated[Bytes, Between(1 << 10, 8 << 20)] = field(default=Bytes(256 << 10), name="event_max")
-    body_bytes_max: Annotated[Bytes, Between(1 << 10, 1 << 30)] = field(default=Bytes(10 << 20), name="body_max")
+    body_bytes_max: Annotated[Bytes, Between(1 << 10, 32 << 20)] = field(default=Bytes(10 << 20), name="body_max")
     piece_bytes: Annotated[Bytes, Between(64 << 10, 16 << 20)] = field(default=Bytes(1 << 20), name="piece")
     buffered_bytes_max: Buffer = field(default=Bytes(256 << 20), name="buffered_max")
     errors_max: Count = 1_000

@@ -101,6 +101,7 @@ class Supervisor:
                 await self._start(group, destination)
             elif stream.destination.revision != destination.revision:
                 stream.change(destination)
+        self._queue.end_restoration()
         for stray in [known for known in self._queue.consumer_ids() if known not in wanted]:
             consumer = self._queue.consumer(stray)
             if consumer is not None:
@@ -175,7 +176,9 @@ class Supervisor:
     # -- inside
 
     async def _start(self, group: asyncio.TaskGroup, destination: Destination) -> None:
-        consumer = await self._queue.add_consumer(destination.id, destination.tenant_id)
+        consumer = await self._queue.add_consumer(
+            destination.id, destination.tenant_id, created_at_s=destination.created_at_s
+        )
         state = DeliveryState(consumer, self._clock, attempts_kept=self._delivery.attempts_kept)
         if state.failed_at_s is not None and destination.resumed_at_s > state.failed_at_s:
             state.resume()

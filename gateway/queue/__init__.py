@@ -113,6 +113,10 @@ class Ledger(msgspec.Struct, frozen=True):
     pending: int
     balanced: bool
 
+    def imbalance(self) -> int:
+        """Events that ingest wrote and nobody accounts for; below zero when more are accounted for than there were."""
+        return self.accepted - (self.delivered + self.dead_lettered + self.dropped + self.filtered + self.pending)
+
 
 class Backlog(msgspec.Struct, frozen=True):
     """What waits. ``pending_bytes`` is an estimate from the log; ``oldest_time_s`` is None when nothing waits."""
@@ -213,10 +217,17 @@ class EventQueue(Protocol):
         stored. Raises QueueFull or QueueUnavailable, both to be answered with Retry-After.
         """
 
-    async def add_consumer(self, consumer_id: str, tenant_id: str) -> Consumer:
+    async def add_consumer(self, consumer_id: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
         """The consumer of this id, created at the present end of the log when it is not known yet.
 
-        ``tenant_id`` may be ALL_TENANTS. Durable before it returns.
+        ``created_at_s`` says since when its owner has had it, None: just now. One that is older than this process
+        should be known; if it is not, it begins with the oldest event since then that the log has, and when its
+        checkpoints were damaged, with the oldest of all. ``tenant_id`` may be ALL_TENANTS. Durable before it returns.
+        """
+
+    def end_restoration(self) -> None:
+        """All consumers that were there before this process have been added. Until then the queue removes nothing
+        that one of them may need whose checkpoints were lost.
         """
 
     def consumer(self, consumer_id: str) -> Consumer | None: ...

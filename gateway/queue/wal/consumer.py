@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Protocol, TypeVar
 
 import msgspec
+import structlog
 
 from gateway.queue import (
     ALL_TENANTS,
@@ -25,12 +27,16 @@ from gateway.queue import (
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore
+from gateway.queue.wal.reader import where
+from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
+from gateway.telemetry import Event
 
 WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
 WINDOW_SPANS_MAX = 65_536
 MEMO_BYTES_MAX = 4096
 REPLAY_CHUNK = 500
+IMBALANCE_INTERVAL_S = 60.0  # between two lines that say that the same books do not balance
 
 T = TypeVar("T")
 
@@ -57,40 +63,6 @@ class LogView(FrameStore, Protocol):
     def now_s(self) -> float: ...
 
 
-class _Taking:
-    """What one ``take`` gathers, and how much room is left in it."""
-
-    def __init__(self, events_max: int, bytes_max: int) -> None:
-        self.positions: list[int] = []
-        self.lines: list[bytes] = []
-        self.oldest_us = 0
-        self.events_left = events_max
-        self.bytes_left = bytes_max
-
-    def full(self) -> bool:
-        return self.events_left <= 0 or self.bytes_left <= 0
-
-    def fit(self, lines: Sequence[bytes], payload_bytes: int) -> int:
-        """How many of the lines still fit; at least one goes into an empty batch, however large."""
-        count = min(len(lines), self.events_left)
-        if payload_bytes <= self.bytes_left and count == len(lines):
-            return count
-        for index, size in enumerate(accumulate(map(len, lines[:count]))):
-            if size > self.bytes_left:
-                return max(index, 0 if self.lines else 1)
-        return count
-
-    def add(self, position: int, lines: Sequence[bytes], time_us: int) -> None:
-        self.oldest_us = self.oldest_us or time_us
-        self.positions += range(position, position + len(lines))
-        self.lines += lines
-        self.events_left -= len(lines)
-        self.bytes_left -= sum(map(len, lines))
-
-    def records(self) -> Records | None:
-        return Records(self.positions, self.lines, self.oldest_us / 1e6) if self.lines else None
-
-
 class WalConsumer:
     def __init__(self, log: LogView, state: CursorState, dead_letters: DeadLetterFile) -> None:
         self._log = log
@@ -100,7 +72,9 @@ class WalConsumer:
         self._dead_letter_lock = asyncio.Lock()
         self._feed = Feed(log, tenant_id=state.tenant_id, consumer_id=state.consumer_id)
         self._wake = asyncio.Event()
+        self._leaving = 0  # dead letters that are about to be forgotten: no checkpoint may count on them
         self._last_gap_end = -1
+        self._imbalance_said_s = -math.inf
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
         self.journaled_floor = state.floor
         self.failing = False
@@ -128,7 +102,7 @@ class WalConsumer:
         self._wake.set()
 
     async def take(self, *, events_max: int, bytes_max: int) -> Records | None:
-        taking = _Taking(events_max, bytes_max)
+        taking = Taking(events_max, bytes_max)
         while not taking.full() and self._window_is_open():
             found = self._next_frame()
             if found is None:
@@ -207,13 +181,13 @@ class WalConsumer:
     # -- the books
 
     def ledger(self) -> Ledger:
-        counters = self._cursor.counters
-        replayed = self._log.end_sequence(self.lanes[Lane.REPLAY]) - self._cursor.start.replay
+        counters, start = self._cursor.counters, self._cursor.start
+        replayed = self._log.end_sequence(self.lanes[Lane.REPLAY]) - start.replay - self._cursor.accepted_replays
         pending = self._pending()
         accepted = self._cursor.position_of(self.intake_end()) - replayed
         dead_lettered = counters.dead_lettered - replayed
         settled = counters.delivered + dead_lettered + counters.dropped + counters.filtered
-        return Ledger(
+        ledger = Ledger(
             accepted=accepted,
             delivered=counters.delivered,
             dead_lettered=dead_lettered,
@@ -222,6 +196,9 @@ class WalConsumer:
             pending=pending,
             balanced=accepted == settled + pending,
         )
+        if not ledger.balanced:
+            self._say_imbalanced(ledger)
+        return ledger
 
     def backlog(self) -> Backlog:
         pending = self._pending()
@@ -234,6 +211,16 @@ class WalConsumer:
     def restore_gaps(self, gaps: Sequence[Gap]) -> None:
         self._cursor.restore_gaps(gaps)
 
+    def book_lost_dead_letters(self, known: int) -> None:
+        """Fewer dead letters are on disk than a checkpoint knew of: the rest can be read no more, and is a gap."""
+        lost = known - len(self._dead_letters)
+        if lost > 0:
+            self._cursor.lose_dead_letters(lost)
+            now_s = self._log.now_s()
+            detail = "dead letters that were damaged on disk; see the log lines log.corrupt"
+            self._cursor.book_gap(Gap(GapReason.CORRUPT, lost, now_s, now_s, None, None, now_s, detail), extends=False)
+            self._log.mark_changed(self)
+
     # -- dead letters
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
@@ -244,15 +231,12 @@ class WalConsumer:
         return len(self._dead_letters)
 
     async def delete_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
-        async with self._dead_letter_lock:
-            await self._log.checkpoint()  # else a crash would take back their settlement, and nothing tells of them
-            return await self._log.in_thread(lambda: self._dead_letters.forget(self._chosen(numbers)))
+        async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
+            return await self._log.in_thread(lambda: self._dead_letters.forget(chosen))
 
     async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         replayed = 0
-        async with self._dead_letter_lock:
-            await self._log.checkpoint()  # else a crash would take back their settlement and leave them twice
-            chosen = self._chosen(numbers)
+        async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
             for start in range(0, len(chosen), REPLAY_CHUNK):
                 replayed += await self._replay(chosen[start : start + REPLAY_CHUNK])
         return replayed
@@ -272,7 +256,9 @@ class WalConsumer:
         )
 
     def state(self, *, whole: bool) -> CursorState:
-        return self._cursor.state(whole=whole)
+        """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
+        self.ledger()
+        return self._cursor.state(whole=whole, dead_letters=len(self._dead_letters) - self._leaving)
 
     def disk_bytes(self) -> int:
         return self._dead_letters.disk_bytes
@@ -319,13 +305,18 @@ class WalConsumer:
 
     def _lose(self, lane: Lane, until: int, offset: int, following: Frame | None) -> None:
         begins_at = self._cursor.position_of(self._cursor.place)
+        first = self._cursor.place.sequence(lane)
+        damaged = self._feed.lost_between(self._cursor.place.offset, offset)
         lost = self._cursor.lose(lane, until, offset)
         if lost:
-            detail = "these events are damaged on disk and could not be read; see the log lines log.corrupt"
-            self._book_gap(GapReason.CORRUPT, lost, None, following, begins_at, detail)
+            subject = self.lanes[lane]
+            what = f"events {first} to {until - 1} of {subject.kind.name.lower()} {subject.name} could not be read: "
+            times_s = [item.time_us / 1e6 for item in damaged if item.time_us]
+            times_s += [following.time_us / 1e6] if following is not None and not times_s else []
+            self._book_gap(GapReason.CORRUPT, lost, None, None, begins_at, what + where(damaged), times_s)
         self._log.mark_changed(self)
 
-    def _take_from(self, taking: _Taking, lane: Lane, frame: Frame) -> bool:
+    def _take_from(self, taking: Taking, lane: Lane, frame: Frame) -> bool:
         """Add what the frame has to hand out. False when the batch has no room for the next event."""
         sequence = self._feed.sequence(lane, frame)
         if sequence > self._cursor.place.sequence(lane):
@@ -365,20 +356,22 @@ class WalConsumer:
         self,
         reason: GapReason,
         count: int,
-        first: tuple[Frame, bytes] | Frame | None,
+        first: tuple[Frame, bytes] | None,
         last: Frame | None,
         begins_at: int,
         detail: str,
+        times_s: Sequence[float] = (),
     ) -> None:
+        """``times_s``: what is known of when the events were accepted, where ``first`` and ``last`` are not."""
         now_s = self._log.now_s()
-        first_frame, first_line = first if isinstance(first, tuple) else (first, None)
+        first_frame, first_line = first or (None, None)
         gap = Gap(
             reason=reason,
             count=count,
-            first_time_s=first_frame.time_us / 1e6 if first_frame else now_s,
-            last_time_s=last.time_us / 1e6 if last else now_s,
+            first_time_s=first_frame.time_us / 1e6 if first_frame else min(times_s, default=now_s),
+            last_time_s=last.time_us / 1e6 if last else max(times_s, default=now_s),
             first_id=event_id(first_line) if first_line else None,
-            last_id=event_id(last.payload.rpartition(b"\n")[2]) if last and reason is not GapReason.CORRUPT else None,
+            last_id=event_id(last.payload.rpartition(b"\n")[2]) if last else None,
             recorded_at_s=now_s,
             detail=detail,
         )
@@ -392,6 +385,34 @@ class WalConsumer:
         if accepted_at_s is not None:
             return accepted_at_s
         return self._oldest_pending[1] if self._oldest_pending[0] == floor.offset else self._log.now_s()
+
+    @contextlib.asynccontextmanager
+    async def _forgetting(self, numbers: Sequence[int] | None) -> AsyncIterator[list[int]]:
+        """The chosen dead letters, once a checkpoint knows of their settlement and no longer counts on them.
+
+        Without it a crash would take back the settlement: nothing would tell of them, or they would be there twice.
+        """
+        chosen = self._chosen(numbers)
+        self._leaving = len(chosen)
+        self._log.mark_changed(self)
+        try:
+            await self._log.checkpoint()
+            yield chosen
+        finally:
+            self._leaving = 0
+            self._log.mark_changed(self)
+
+    def _say_imbalanced(self, ledger: Ledger) -> None:
+        now_s = self._log.now_s()
+        if abs(now_s - self._imbalance_said_s) >= IMBALANCE_INTERVAL_S:
+            self._imbalance_said_s = now_s
+            structlog.get_logger().error(
+                Event.LEDGER_IMBALANCED,
+                destination=self.id,
+                tenant=self.tenant_id,
+                imbalance=ledger.imbalance(),
+                **msgspec.structs.asdict(ledger),
+            )
 
     def _chosen(self, numbers: Sequence[int] | None) -> list[int]:
         known = self._dead_letters.all_numbers()

@@ -47,7 +47,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CursorState(msgspec.Struct, array_like=True):
-    """What a checkpoint stores of one consumer. ``end`` is set when the consumer takes no more new events."""
+    """What a checkpoint stores of one consumer. ``end`` is set when the consumer takes no more new events.
+
+    ``dead_letters`` is how many its file holds at least. ``accepted_replays`` are those replays that count as accepted,
+    because the books began after them.
+    """
 
     consumer_id: str
     tenant_id: str
@@ -60,6 +64,8 @@ class CursorState(msgspec.Struct, array_like=True):
     gap_count: int = 0
     changed_gaps: list[tuple[int, Gap]] = []
     removed: bool = False
+    dead_letters: int = 0
+    accepted_replays: int = 0
 
 
 class _Span(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +102,7 @@ class Cursor:
         self.start = state.start
         self.end = state.end
         self.memo = state.memo
+        self.accepted_replays = state.accepted_replays
         self.gaps: list[Gap] = []
         self._changed_gaps: set[int] = set()
         self._floor = state.floor
@@ -254,7 +261,12 @@ class Cursor:
     def restore_gaps(self, gaps: Sequence[Gap]) -> None:
         self.gaps = list(gaps)
 
-    def state(self, *, whole: bool) -> CursorState:
+    def lose_dead_letters(self, count: int) -> None:
+        """Dead letters are no longer there to be read: they count as dropped from now on."""
+        self._counters["dead_lettered"] -= count
+        self._counters["dropped"] += count
+
+    def state(self, *, whole: bool, dead_letters: int = 0) -> CursorState:
         """What to checkpoint: with all gaps, or with those that changed since the last call."""
         indexes = range(len(self.gaps)) if whole else sorted(self._changed_gaps)
         changed = [(index, self.gaps[index]) for index in indexes]
@@ -270,6 +282,8 @@ class Cursor:
             end=self.end,
             gap_count=len(self.gaps),
             changed_gaps=changed,
+            dead_letters=dead_letters,
+            accepted_replays=self.accepted_replays,
         )
 
     # -- inside

@@ -17,12 +17,13 @@ import msgspec
 import structlog
 
 from gateway.queue import DeadLetter, Subject, SubjectKind
-from gateway.queue.wal import record, segment
+from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import File, Files
 from gateway.telemetry import Event
 
 _FOLDER = "dead-letters"
 _ASIDE = ".orphaned-"
+_WHAT = "dead letters that cannot be read any more"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -33,15 +34,21 @@ def remove_strays(files: Files, consumer_ids: Sequence[str]) -> None:
     files.unlink([f"{_FOLDER}/{name}" for name in strays])
 
 
-def set_aside(files: Files, generation: int) -> list[str]:
-    """Keep all files under other names, for an operator: their numbers mean nothing once the cursors are lost.
-
-    Returns the new names.
+def set_aside(files: Files, generation: int, known_ids: Sequence[str]) -> None:
+    """Keep the files of all others under other names, for an operator: their numbers mean nothing once the cursor is
+    lost.
     """
-    names = [name for name in files.names(_FOLDER) if name.endswith(".log")]
+    known = {f"{consumer_id}.log" for consumer_id in known_ids}
+    names = [f"{_FOLDER}/{name}" for name in files.names(_FOLDER) if name.endswith(".log") and name not in known]
     for name in names:
-        files.rename(f"{_FOLDER}/{name}", f"{_FOLDER}/{name}{_ASIDE}{generation}")
-    return [f"{_FOLDER}/{name}{_ASIDE}{generation}" for name in names]
+        files.rename(name, f"{name}{_ASIDE}{generation}")
+    structlog.get_logger().error(
+        Event.LOG_CORRUPT,
+        file="cursors",
+        detail="checkpoints are damaged: destinations go back to older ones, and those that no checkpoint knows to the "
+        "oldest event that the log has; the dead letters of the latter are set aside",
+        dead_letters=[f"{name}{_ASIDE}{generation}" for name in names],
+    )
 
 
 class DeadLetterFile:
@@ -156,9 +163,9 @@ class DeadLetterFile:
         header = record.decode_header(self._file.read_at(place, record.HEADER_BYTES), 0, self._seed)
         if header is not None:
             body = self._file.read_at(place + record.HEADER_BYTES, header.body_bytes)
-            if record.checksum(body) == header.body_crc:
-                return msgspec.msgpack.decode(body[header.name_bytes :], type=DeadLetter)
-        structlog.get_logger().error(Event.LOG_CORRUPT, file=self._name, at=place)
+            if record.checksum(body) == header.body_crc and (letter := _decode(header, body)) is not None:
+                return letter
+        damage.report(self._files, self._name, place, header.frame_bytes if header else record.HEADER_BYTES, _WHAT)
         return None
 
     def _rewrite(self, numbers: Sequence[int]) -> None:
@@ -175,17 +182,33 @@ class DeadLetterFile:
         self._end = end
 
     def _restore(self) -> None:
-        """Walk the file; what lies behind its last sound frame was never acknowledged and is written over."""
+        """Walk the file; what lies behind its last sound frame was never acknowledged, or is damaged. It is kept
+        before it is written over.
+        """
         self._file = self._files.open(self._name, writable=True)
+        size = self._file.size()
         found: list[tuple[int, int]] = []
-        for item in segment.walk(self._file.read_at, seed=self._seed, limit=self._file.size()):
+        for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
             match item:
-                case segment.Located(position=position, header=header):
-                    found.append((header.sequence, position))
+                case segment.Located(position=position, header=header, body=body) if body is not None:
+                    if _decode(header, body) is not None:
+                        found.append((header.sequence, position))
+                    else:
+                        damage.report(self._files, self._name, position, header.frame_bytes, _WHAT)
                 case segment.Damage(position=position, length=length):
-                    structlog.get_logger().error(Event.LOG_CORRUPT, file=self._name, at=position, bytes=length)
+                    damage.report(self._files, self._name, position, length, _WHAT)
                 case segment.End(position=position):
                     self._end = position
+                    if position < size:
+                        damage.report(self._files, self._name, position, size - position, f"{_WHAT}, or a torn write")
         found.sort()
         self._numbers = array("Q", [number for number, _ in found])
         self._places = array("Q", [place for _, place in found])
+
+
+def _decode(header: record.Header, body: bytes) -> DeadLetter | None:
+    """None for what is not a dead letter, though its checksum holds."""
+    try:
+        return msgspec.msgpack.decode(body[header.name_bytes :], type=DeadLetter)
+    except msgspec.DecodeError:
+        return None

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal.cursor import Lane, Place
-from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
+from gateway.queue.wal.reader import Bookmark, Chunk, Lost, Wanted
 from gateway.queue.wal.tail import FrameList, MemoryTail
 from gateway.queue.wal.writer import Frame
 
 READ_AHEAD_BYTES = 1 << 20
+LOST_KEPT = 100  # damaged stretches that a gap can still name
 
 _NOWHERE = Bookmark(0, 0, 0)
 
@@ -41,6 +42,7 @@ class Feed:
         self._wanted = Wanted(tenant_id, consumer_id)
         self._ahead: deque[Frame] = deque()
         self._bookmark = _NOWHERE
+        self._lost: deque[Lost] = deque(maxlen=LOST_KEPT)
         self._rewinds = 0
         self._split: tuple[Frame | None, list[bytes]] = (None, [])
 
@@ -88,11 +90,17 @@ class Feed:
         if rewinds == self._rewinds:
             self._bookmark = chunk.bookmark
             self._ahead.extend(chunk.frames)
+            self._lost.extend(chunk.lost)
         return True
+
+    def lost_between(self, first_offset: int, end_offset: int) -> list[Lost]:
+        """The damaged stretches that were met among these events of the log."""
+        return [lost for lost in self._lost if lost.first_offset < end_offset and lost.end_offset > first_offset]
 
     def rewind(self) -> None:
         """Reading goes on from another place: forget what was read ahead."""
         self._ahead.clear()
+        self._lost.clear()
         self._bookmark = _NOWHERE
         self._rewinds += 1
 

@@ -11,11 +11,10 @@ import msgspec
 
 from gateway.errors import LogCorrupt
 from gateway.queue import ALL_TENANTS, Subject
-from gateway.queue.wal import record, segment
+from gateway.queue.wal import meta, record, segment
 from gateway.queue.wal.cursor import CursorState, Lane
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.journal import Restored, restore
-from gateway.queue.wal.opening import read_log_id
 from gateway.queue.wal.writer import Numbers
 
 
@@ -70,7 +69,7 @@ def inspect_directory(path: Path) -> Inspection:
             f"{path} is not a queue directory: there is no META file in it; name the gateway's data directory"
         )
     files = DiskFiles(path)
-    log_id = read_log_id(files)
+    log_id = meta.read(files) or b""
     damage: list[DamageReport] = []
     restored = restore(files, log_id)
     segments, ends = _segments(files, log_id, restored.proven, damage)

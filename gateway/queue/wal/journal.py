@@ -5,27 +5,30 @@ fdatasync whatever their number. The file is filled with zeros ahead of use, so 
 consumer from moving on and freeing space. When it is full a new generation begins with the states of all; the one
 before is kept.
 
-Losing the newest ticks moves consumers back: duplicates, never a loss.
+Losing the newest ticks moves consumers back: duplicates, never a loss. Each state in a tick is whole but for its gaps,
+so that what can be read of the older generation and then of the newer is always the newest that there is, also where
+single ticks or the snapshot at the beginning are damaged. ``Restored.is_damaged`` then says that consumers may be
+missing or behind.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
-import structlog
 
-from gateway.queue import Gap, Subject, SubjectKind
-from gateway.queue.wal import record, segment
+from gateway.queue import Gap, GapReason, Subject, SubjectKind
+from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.files import File, Files
 from gateway.queue.wal.writer import Numbers
-from gateway.telemetry import Event
 
 JOURNAL_BYTES = 4 << 20
 _NAME = re.compile(r"(\d{16})\.journal")
 _SUBJECT = Subject(SubjectKind.TENANT, "")
+
+Report = Callable[[Files, str, int, int, str], None]  # file, first byte, length, what it was
 
 
 class LogEnd(msgspec.Struct, frozen=True, array_like=True):
@@ -47,45 +50,55 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Restored(msgspec.Struct):
-    """What the journals say: the newest state of each consumer with all its gaps."""
+    """What the journals say: the newest state of each consumer with all its gaps.
+
+    ``is_damaged``: some of what was written could not be read. ``is_lost``: there was not one tick to read.
+    """
 
     states: dict[str, CursorState] = msgspec.field(default_factory=dict)
-    gaps: dict[str, list[Gap]] = msgspec.field(default_factory=dict)
+    gaps: dict[str, dict[int, Gap]] = msgspec.field(default_factory=dict)
     proven: dict[int, int] = msgspec.field(default_factory=dict)
     numbers: Numbers = msgspec.field(default_factory=Numbers)
     generation: int = 0
-    is_lost: bool = False  # there are journals, and none of them can be read
+    is_damaged: bool = False
+    is_lost: bool = True
+
+    def begin(self) -> None:
+        """A whole snapshot follows: what was read before it is of no account."""
+        self.states, self.gaps, self.is_damaged = {}, {}, False
 
     def apply(self, tick: Tick) -> None:
         end = tick.log_end
+        sequences = {Subject(SubjectKind(kind), name): sequence for kind, name, sequence in end.sequences}
         self.proven[end.segment_id] = max(self.proven.get(end.segment_id, 0), end.durable_end)
-        self.numbers.raise_to(
-            Numbers(
-                end.next_offset,
-                end.next_stream_sequence,
-                {Subject(SubjectKind(kind), name): sequence for kind, name, sequence in end.sequences},
-            )
-        )
+        self.numbers.raise_to(Numbers(end.next_offset, end.next_stream_sequence, sequences))
+        self.is_lost = False
         for state in tick.states:
             if state.removed:
                 self.states.pop(state.consumer_id, None)
                 self.gaps.pop(state.consumer_id, None)
-                continue
-            self.states[state.consumer_id] = state
-            gaps = self.gaps.setdefault(state.consumer_id, [])
-            for index, gap in state.changed_gaps:
-                gaps[index : index + 1] = [gap]
+            else:
+                self.states[state.consumer_id] = state
+                self.gaps.setdefault(state.consumer_id, {}).update(state.changed_gaps)
+
+    def gaps_of(self, consumer_id: str, now_s: float) -> list[Gap]:
+        """All gaps in order. What the counters know of and no gap does stands in one more: its record was damaged."""
+        known = self.gaps.get(consumer_id, {})
+        gaps = [known[index] for index in sorted(known)]
+        missing = self.states[consumer_id].counters.dropped - sum(gap.count for gap in gaps)
+        if missing > 0 and self.is_damaged:
+            detail = "the record of these gaps was damaged in the checkpoints; see the log lines log.corrupt"
+            gaps.append(Gap(GapReason.CORRUPT, missing, now_s, now_s, None, None, now_s, detail))
+        return gaps
 
 
-def restore(files: Files, log_id: bytes) -> Restored:
-    """Read the newest journal that holds a whole snapshot, or the one before it."""
-    generations = _generations(files)
-    for generation in reversed(generations):
-        restored = _read(files, log_id, generation)
-        if restored is not None:
-            restored.generation = generations[-1]
-            return restored
-    return Restored(generation=generations[-1] if generations else 0, is_lost=bool(generations))
+def restore(files: Files, log_id: bytes, report: Report = damage.report) -> Restored:
+    """Read all generations that are there, oldest first. Damage is reported and costs no more than itself."""
+    restored = Restored()
+    for generation in _generations(files):
+        restored.generation = generation
+        _read(files, log_id, generation, restored, report)
+    return restored
 
 
 class Journal:
@@ -132,9 +145,9 @@ class Journal:
         self._forget_old()
         self._generation += 1
         temporary, name = f"cursors/{self._generation:016d}.tmp", _path(self._generation)
-        header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0)
-        self._seed = segment.seed_of(header)
         size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
+        header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0, sealed_end=size)
+        self._seed = segment.seed_of(header)
         file = self._files.create(temporary, size)
         buffers = self._frame(log_end, states)
         try:
@@ -181,27 +194,40 @@ def _generations(files: Files) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _read(files: Files, log_id: bytes, generation: int) -> Restored | None:
-    """None when not even the snapshot at the beginning can be read."""
+def _read(files: Files, log_id: bytes, generation: int, restored: Restored, report: Report) -> None:
     name = _path(generation)
     file = files.open(name)
     try:
-        header = segment.decode_header(file.read_at(0, segment.HEADER_BYTES))
-        if header is None or header.log_id != log_id or header.segment_id != generation:
-            structlog.get_logger().error(Event.LOG_CORRUPT, file=name, at=0, detail="the journal's header is damaged")
-            return None
-        return _replay(name, segment.walk(file.read_at, seed=segment.seed_of(header), limit=file.size()))
+        size = file.size()
+        block = file.read_at(0, segment.HEADER_BYTES)
+        header = segment.find_header(block, log_id, generation)
+        if header is None:
+            restored.is_damaged = True
+            report(files, name, 0, size, "the journal's header is damaged or of another log; nothing of it can be read")
+            return
+        for at in segment.damaged_copies(block, header):
+            report(files, name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing")
+        for item in segment.walk(file.read_at, seed=segment.seed_of(header), limit=size):
+            if not _apply(restored, item) and isinstance(item, segment.Located | segment.Damage):
+                length = item.length if isinstance(item, segment.Damage) else item.header.frame_bytes
+                restored.is_damaged = True
+                report(files, name, item.position, length, "checkpoints; destinations may go back to older ones")
+        if size < header.sealed_end:
+            restored.is_damaged = True
+            report(files, name, size, header.sealed_end - size, "the journal is shorter than it was made")
     finally:
         file.close()
 
 
-def _replay(name: str, items: Iterable[segment.Located | segment.Damage | segment.End]) -> Restored | None:
-    restored = Restored()
-    whole = False
-    for item in items:
-        if isinstance(item, segment.Located) and item.body is not None:
-            whole = whole or item.position == segment.HEADER_BYTES
-            restored.apply(msgspec.msgpack.decode(item.body, type=Tick))
-        elif isinstance(item, segment.Damage):
-            structlog.get_logger().error(Event.LOG_CORRUPT, file=name, at=item.position, bytes=item.length)
-    return restored if whole else None
+def _apply(restored: Restored, item: segment.Located | segment.Damage | segment.End) -> bool:
+    """False where there is no tick to apply."""
+    if not isinstance(item, segment.Located) or item.body is None:
+        return False
+    try:
+        tick = msgspec.msgpack.decode(item.body, type=Tick)
+        if item.position == segment.HEADER_BYTES:
+            restored.begin()
+        restored.apply(tick)
+    except ValueError:  # msgspec's errors, and kinds of subjects that there are not
+        return False
+    return True

@@ -29,6 +29,7 @@ from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
+from gateway.queue.wal.restoration import begin_again
 from gateway.queue.wal.tail import MemoryTail
 from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
 from gateway.telemetry import Event, Metrics
@@ -93,6 +94,8 @@ class WalQueue:
         self._touched: set[Subject] = set()
         self._journal: Journal | None = None
         self._generation = opened.restored.generation
+        self._checkpoints_lost = self._restoring = opened.restored.is_damaged
+        self._opened_at_s = clock.time_s()
         self._checkpoint_lock = asyncio.Lock()
         self._admission_lock = asyncio.Lock()
 
@@ -101,26 +104,24 @@ class WalQueue:
     async def append(self, entries: Sequence[Entry]) -> None:
         await self._commits.append(entries)
 
-    async def add_consumer(self, consumer_id: str, tenant_id: str) -> Consumer:
+    async def add_consumer(self, consumer_id: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
         async with self._admission_lock:
             known = self._consumers.get(consumer_id)
             if known is not None:
                 return known
             letters = await self._dead_letters_of(consumer_id)
-            start = Place(
-                self._active.end_offset,
-                self._end_of_tenant(tenant_id),
-                self._addressed(Lane.BACKFILL, consumer_id),
-                self._addressed(Lane.REPLAY, consumer_id),
-            )
-            state = CursorState(consumer_id, tenant_id, start, start, [], Counters())
+            state = await self._first_state(consumer_id, tenant_id, created_at_s)
             consumer = self._admit(WalConsumer(self, state, letters))
+            consumer.restore_gaps([gap for _, gap in state.changed_gaps])
             self.mark_changed(consumer)
             await self.checkpoint()
             return consumer
 
     def consumer(self, consumer_id: str) -> Consumer | None:
         return self._consumers.get(consumer_id)
+
+    def end_restoration(self) -> None:
+        self._restoring = False
 
     def consumer_ids(self) -> list[str]:
         return list(self._consumers)
@@ -175,19 +176,18 @@ class WalQueue:
         await asyncio.to_thread(self._close_files)
 
     async def restore_consumers(self, restored: Restored) -> None:
-        """Take over the consumers that the journals know, then begin a journal of our own."""
-        if restored.is_lost:
-            aside = await self.in_thread(lambda: set_aside(self._files, restored.generation))
-            structlog.get_logger().error(
-                Event.LOG_CORRUPT,
-                file="cursors",
-                detail="no checkpoint can be read: destinations go on at the log's end, dead letters are set aside",
-                dead_letters=aside,
-            )
+        """Take over the consumers that the journals know, then begin a journal of our own.
+
+        Where checkpoints were damaged nothing is removed from the log before ``end_restoration``.
+        """
+        if restored.is_damaged:
+            await self.in_thread(lambda: set_aside(self._files, restored.generation, list(restored.states)))
         for state in restored.states.values():
             letters = await self._dead_letters_of(state.consumer_id)
             consumer = self._admit(WalConsumer(self, state, letters))
-            consumer.restore_gaps(restored.gaps.get(state.consumer_id, []))
+            consumer.restore_gaps(restored.gaps_of(state.consumer_id, self.now_s()))
+            if not restored.is_damaged:
+                consumer.book_lost_dead_letters(state.dead_letters)
         await self.in_thread(lambda: remove_strays(self._files, list(restored.states)))
         await self.checkpoint()
 
@@ -278,13 +278,18 @@ class WalQueue:
     async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
         return await self.in_thread(lambda: DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id))
 
-    def _end_of_tenant(self, tenant_id: str) -> int:
-        if tenant_id == ALL_TENANTS:
-            return self._next_stream_sequence
-        return self._next_sequence.get(Subject(Lane.TENANT, tenant_id), 0)
-
-    def _addressed(self, lane: Lane, consumer_id: str) -> int:
-        return self._next_sequence.get(Subject(lane, consumer_id), 0)
+    async def _first_state(self, consumer_id: str, tenant_id: str, created_at_s: float | None) -> CursorState:
+        of_tenant = self.end_sequence(Subject(Lane.TENANT, tenant_id))
+        end = Place(
+            self._active.end_offset,
+            self._next_stream_sequence if tenant_id == ALL_TENANTS else of_tenant,
+            self.end_sequence(Subject(Lane.BACKFILL, consumer_id)),
+            self.end_sequence(Subject(Lane.REPLAY, consumer_id)),
+        )
+        if created_at_s is None or created_at_s >= self._opened_at_s:
+            return CursorState(consumer_id, tenant_id, end, end, [], Counters())
+        is_loss = self._checkpoints_lost
+        return await begin_again(self, consumer_id, tenant_id, end, created_at_s, self.now_s(), is_loss=is_loss)
 
     # -- checkpoints and retention
 
@@ -345,6 +350,8 @@ class WalQueue:
 
     async def _retain(self) -> None:
         """Remove segments that nobody needs; over budget, let failing consumers give up their oldest data."""
+        if self._restoring:
+            return
         await self._remove_unneeded()
         while self._used_bytes() > self._budget.evict_bytes and await self._evict_oldest():
             await self._remove_unneeded()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -11,9 +10,8 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import Queue
-from gateway.errors import LogCorrupt
 from gateway.queue import ALL_TENANTS, Subject
-from gateway.queue.wal import retention
+from gateway.queue.wal import meta, retention
 from gateway.queue.wal.cursor import Lane
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Restored, restore
@@ -22,18 +20,12 @@ from gateway.queue.wal.recovery import recover
 from gateway.queue.wal.writer import Numbers, Writer
 from gateway.telemetry import Event, Metrics
 
-FORMAT = 1
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    log_id: str
-    format: int
-
 
 async def open_queue(files: Files, settings: Queue, *, clock: Clock, metrics: Metrics) -> WalQueue:
     """Open the queue of a data directory, recovering whatever the last process left.
 
-    Raises DataDirectoryInUse, LogCorrupt (the directory is of another format) or OSError.
+    Raises DataDirectoryInUse, LogCorrupt (the directory is of another format, or nothing tells which log it is) or
+    OSError.
     """
     spares = ThreadPoolExecutor(1, "log-spare")
     opened = await asyncio.to_thread(open_directory, files, settings, clock, spares)
@@ -51,11 +43,11 @@ async def open_queue(files: Files, settings: Queue, *, clock: Clock, metrics: Me
 def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPoolExecutor) -> Opened:
     """Lock, read what is there, and make the first segment of this process. Blocks."""
     files.lock("LOCK")
-    if not files.exists("META"):
-        files.replace("META", msgspec.json.encode(_Meta(secrets.token_hex(16), FORMAT)))
-    log_id = read_log_id(files)
+    log_id = meta.establish(files)
     restored = restore(files, log_id)
     recovered = recover(files, log_id=log_id, proven=restored.proven)
+    if restored.is_lost and recovered.numbers.next_offset:
+        restored.is_damaged = True  # there are events, and no checkpoint at all
     recovered.numbers.raise_to(restored.numbers)
     recovered.numbers.raise_to(_passed(restored))
     segment_bytes = retention.segment_bytes_of(settings.disk_budget_bytes, settings.segment_bytes)
@@ -75,24 +67,6 @@ def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPo
             files.truncate(item.name, item.durable_end)
             recovered.segments[index] = msgspec.structs.replace(item, file_bytes=item.durable_end)
     return Opened(files, log_id, writer, recovered, restored, segment_bytes)
-
-
-def read_log_id(files: Files) -> bytes:
-    """The random name of the log in this directory. Raises LogCorrupt when the format is not ours."""
-    file = files.open("META")
-    try:
-        meta = msgspec.json.decode(file.read_at(0, file.size()), type=_Meta)
-    except msgspec.MsgspecError as error:
-        raise LogCorrupt(
-            f"the file META of the data directory cannot be read ({error}); restore it from a backup"
-        ) from error
-    finally:
-        file.close()
-    if meta.format != FORMAT:
-        raise LogCorrupt(
-            f"the data directory has format {meta.format}, this version reads {FORMAT}: use a newer gateway"
-        )
-    return bytes.fromhex(meta.log_id)
 
 
 def _passed(restored: Restored) -> Numbers:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
-import structlog
 import zstandard
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
-from gateway.queue.wal import record, segment
+from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.writer import Frame, Segment
-from gateway.telemetry import Event
 
 ADDRESSED = (SubjectKind.BACKFILL, SubjectKind.REPLAY)
 
@@ -49,13 +47,33 @@ class Bookmark(msgspec.Struct, frozen=True):
     position: int
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known."""
+
+    first_offset: int
+    end_offset: int
+    file: str
+    position: int
+    length: int
+    time_us: int
+
+
+def where(damaged: Sequence[Lost]) -> str:
+    """What the gap of events that could not be read says of the reason."""
+    if not damaged:
+        return "the log has them no more; see the log lines log.corrupt"
+    parts = [f"{item.file} is damaged at byte {item.position} ({item.length} bytes)" for item in damaged[:10]]
+    return "; ".join(parts) + (f"; and {len(damaged) - 10} more" if len(damaged) > 10 else "")
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """Frames in order of the log. Every wanted frame below ``bookmark.offset`` has been handed out, or cannot be
-    read.
+    read: then ``lost`` may say why.
     """
 
     frames: list[Frame]
     bookmark: Bookmark
+    lost: list[Lost]
 
 
 def read(
@@ -66,6 +84,7 @@ def read(
     ``segments`` are all segments in order, ``end_offset`` the end of what is durable.
     """
     frames: list[Frame] = []
+    lost: list[Lost] = []
     size = 0
     bookmark = start
     for item in segments:
@@ -74,20 +93,20 @@ def read(
         if not wanted.may_be_in(item):
             bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
             continue
-        at = start.position if start.segment_id == item.segment_id else segment.HEADER_BYTES
+        begin = start if start.segment_id == item.segment_id else _start_of(item)
         file = files.open(item.name)
         try:
-            for found in _walk(file.read_at, item, wanted, at):
+            for found in _walk(files, file.read_at, item, wanted, begin, lost):
                 bookmark = Bookmark(found.end_offset, item.segment_id, found.end_position)
                 if found.frame is not None and found.end_offset > start.offset:
                     frames.append(found.frame)
                     size += len(found.frame.payload)
                     if size >= bytes_max:
-                        return Chunk(frames, bookmark)
+                        return Chunk(frames, bookmark, lost)
         finally:
             file.close()
         bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
-    return Chunk(frames, msgspec.structs.replace(bookmark, offset=max(bookmark.offset, end_offset)))
+    return Chunk(frames, msgspec.structs.replace(bookmark, offset=max(bookmark.offset, end_offset)), lost)
 
 
 def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before_offset: int) -> Frame | None:
@@ -97,7 +116,7 @@ def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before
             last: Frame | None = None
             file = files.open(item.name)
             try:
-                for found in _walk(file.read_at, item, wanted, segment.HEADER_BYTES):
+                for found in _walk(files, file.read_at, item, wanted, _start_of(item), []):
                     if found.frame is not None and found.frame.first_offset < before_offset:
                         last = found.frame
             finally:
@@ -107,39 +126,72 @@ def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before
     return None
 
 
+def _start_of(item: Segment) -> Bookmark:
+    return Bookmark(item.first_offset, item.segment_id, segment.HEADER_BYTES)
+
+
 class _Found(msgspec.Struct, frozen=True, gc=False):
     end_offset: int
     end_position: int
     frame: Frame | None
 
 
-def _walk(read_at: segment.Read, item: Segment, wanted: Wanted, start: int) -> Iterator[_Found]:
+def _walk(
+    files: Files, read_at: segment.Read, item: Segment, wanted: Wanted, start: Bookmark, lost: list[Lost]
+) -> Iterator[_Found]:
+    """All frames with those contents that are wanted. What is damaged is reported and added to ``lost``."""
     limit = item.durable_end
+    passed = start.offset
+    unplaced: list[segment.Damage] = []  # they end where the next sound frame begins
 
     def wants(header: record.Header, name: bytes) -> bool:
         return header.kind == record.Kind.EVENTS and wanted.matches(header.subject_kind, name)
 
-    for found in segment.walk(read_at, seed=item.seed, start=start, limit=limit, proven=limit, wants=wants):
+    for found in segment.walk(read_at, seed=item.seed, start=start.position, limit=limit, proven=limit, wants=wants):
         match found:
             case segment.Located(position=position, header=header, body=body):
-                frame = _decode(item, position, header, body) if body is not None else None
-                yield _Found(header.first_offset + header.events, position + header.frame_bytes, frame)
+                _place(lost, item, unplaced, passed, header.first_offset)
+                passed = header.first_offset + header.events
+                frame = _decode(header, body) if body is not None else None
+                if frame is None and body is not None:
+                    damage.report(files, item.name, position, header.frame_bytes, "a frame that cannot be unpacked")
+                    lost.append(_lost(item, segment.Damage(position, header.frame_bytes, header), passed, passed))
+                yield _Found(passed, position + header.frame_bytes, frame)
             case segment.Damage(position=position, length=length):
-                structlog.get_logger().error(Event.LOG_CORRUPT, file=item.name, at=position, bytes=length)
-            case segment.End():
-                return
+                damage.report(files, item.name, position, length, segment.describe(found))
+                unplaced.append(found)
+            case segment.End(position=position):
+                if position < limit:
+                    unplaced.append(segment.Damage(position, limit - position, None))
+                _place(lost, item, unplaced, passed, item.end_offset)
 
 
-def _decode(item: Segment, position: int, header: record.Header, body: bytes) -> Frame | None:
+def _place(lost: list[Lost], item: Segment, unplaced: list[segment.Damage], first: int, end: int) -> None:
+    """The frames around damaged stretches tell which events were in them."""
+    lost += [_lost(item, stretch, first, end) for stretch in unplaced]
+    unplaced.clear()
+
+
+def _lost(item: Segment, stretch: segment.Damage, first: int, end: int) -> Lost:
+    header = stretch.header
+    if header is not None:
+        first, end = header.first_offset, header.first_offset + header.events
+    time_us = header.time_us if header is not None else 0
+    return Lost(first, end, item.name, stretch.position, stretch.length, time_us)
+
+
+def _decode(header: record.Header, body: bytes) -> Frame | None:
+    """None when the payload is not what the header says."""
     payload = body[header.name_bytes :]
     if header.compressed:
         try:
-            payload = zstandard.ZstdDecompressor().decompress(payload, max_output_size=header.payload_bytes)
+            if zstandard.get_frame_parameters(payload).content_size != header.payload_bytes:
+                return None  # asked before anything is allocated
+            payload = zstandard.ZstdDecompressor().decompress(payload)
         except zstandard.ZstdError:
-            structlog.get_logger().error(
-                Event.LOG_CORRUPT, file=item.name, at=position, detail="cannot be decompressed"
-            )
             return None
+    if len(payload) != header.payload_bytes or payload.count(b"\n") + 1 != header.events:
+        return None
     return Frame(
         subject=record.subject_of(header, body),
         first_offset=header.first_offset,

@@ -41,10 +41,11 @@ from gateway.queue import Subject, SubjectKind
 MAGIC = b"\xa7AG1"
 VERSION = 1
 HEADER_BYTES = 72
-BODY_BYTES_MAX = 64 << 20  # checked before anything is allocated
+BODY_BYTES_MAX = 64 << 20  # of a body, packed or unpacked; checked before anything is allocated
 _HEADER = struct.Struct("<4sBBBBIIQQQIHHQIII")
 _CHECKSUM = struct.Struct("<I")
 _COMPRESSED = 1
+_SUBJECT_KINDS = frozenset(SubjectKind)
 
 
 class Kind(enum.IntEnum):
@@ -77,8 +78,9 @@ def padded(size: int) -> int:
     return (size + 7) & ~7
 
 
-def checksum(data: bytes) -> int:
-    value: int = google_crc32c.value(data)
+def checksum(data: bytes, seed: int = 0) -> int:
+    """crc32c; with the seed of a file, bytes of another file do not pass for this one's."""
+    value: int = google_crc32c.extend(seed, data)
     return value
 
 
@@ -133,7 +135,9 @@ def decode_header(data: bytes, at: int, seed: int) -> Header | None:
     if google_crc32c.extend(seed, raw[:-4]) != _CHECKSUM.unpack_from(raw, HEADER_BYTES - 4)[0]:
         return None
     fields = _HEADER.unpack_from(raw)
-    if fields[1] != VERSION or fields[5] > BODY_BYTES_MAX or fields[11] > fields[5]:
+    if fields[1] != VERSION or fields[4] not in _SUBJECT_KINDS or fields[11] > fields[5]:
+        return None
+    if max(fields[5], fields[14]) > BODY_BYTES_MAX:
         return None
     return Header(
         kind=fields[2],
@@ -152,6 +156,15 @@ def decode_header(data: bytes, at: int, seed: int) -> Header | None:
     )
 
 
+def is_sensible(header: Header, body: bytes) -> bool:
+    """Whether a body whose checksum holds names a subject. False only for what a bug wrote."""
+    try:
+        body[: header.name_bytes].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def subject_of(header: Header, body: bytes) -> Subject:
-    """Who the frame is for. Call it only on a body whose checksum holds."""
+    """Who the frame is for. Call it only on a body that ``segment.walk`` found sound."""
     return Subject(SubjectKind(header.subject_kind), body[: header.name_bytes].decode())

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from gateway.queue import Subject, SubjectKind
-from gateway.queue.wal import record, segment
+from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.writer import Numbers, Segment, Share, book_share, read_index, write_index
 from gateway.telemetry import Event
@@ -41,7 +41,7 @@ def recover(files: Files, *, log_id: bytes, proven: dict[int, int]) -> Recovered
     found = [f for name in names if (f := _read_header(files, name, log_id)) is not None]
     found.sort(key=lambda f: f.header.segment_id)
     last = max((f.header.segment_id for f in found if not f.header.sealed_end), default=0)
-    used = [0, *(f.header.segment_id for f in found), *(_id_of_leftover(name) for name in leftovers)]
+    used = [0, *proven, *(f.header.segment_id for f in found), *(_id_of_leftover(name) for name in leftovers)]
     found = _without_replaced(files, found)
     ends = {f.header.previous_id: f.header.previous_end for f in found}
     segments = []
@@ -94,18 +94,17 @@ def _read_header(files: Files, name: str, log_id: bytes) -> _Found | None:
     path = f"log/{name}"
     file = files.open(path)
     try:
-        header = segment.decode_header(file.read_at(0, segment.HEADER_BYTES))
+        block = file.read_at(0, segment.HEADER_BYTES)
         size = file.size()
     finally:
         file.close()
-    if header is None or header.log_id != log_id or header.segment_id != parsed[1]:
-        structlog.get_logger().error(
-            Event.LOG_CORRUPT,
-            file=path,
-            at=0,
-            detail="the header of this segment is damaged or of another log; its events cannot be read",
-        )
+    header = segment.find_header(block, log_id, parsed[1])
+    if header is None:
+        detail = "the header of this segment is damaged or of another log; its events cannot be read"
+        damage.report(files, path, 0, size, detail)
         return None
+    for at in segment.damaged_copies(block, header):
+        damage.report(files, path, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing")
     return _Found(path, header, size)
 
 
@@ -115,7 +114,7 @@ def _recover_sealed(files: Files, found: _Found, trusted_end: int) -> Segment:
     if files.exists(index_name):
         file = files.open(index_name)
         try:
-            index = read_index(file.read_at(0, file.size()))
+            index = read_index(file.read_at(0, file.size()), segment.seed_of(found.header))
         finally:
             file.close()
         if index is not None:
@@ -151,9 +150,7 @@ def _walk(files: Files, found: _Found, *, limit: int, proven: int) -> tuple[Cont
                 case segment.Located():
                     contents.add(item)
                 case segment.Damage():
-                    structlog.get_logger().error(
-                        Event.LOG_CORRUPT, file=found.name, at=item.position, bytes=item.length
-                    )
+                    damage.report(files, found.name, item.position, item.length, segment.describe(item))
                 case segment.End():
                     end = item
     finally:

@@ -1,6 +1,7 @@
 """Segment files: their header block, their names, and walking their frames. Plain functions over bytes.
 
-The header block is 4 KiB, written once. Its checksum seeds those of all frames in the file.
+The header block is 4 KiB, written once. The header stands in it twice, in two sectors, so that a rotten one does not
+cost the frames behind it. Its checksum seeds those of all frames in the file.
 
 A walk tells a torn tail from damage by what was *proven* durable: each frame says how much of the file was synced
 when it was written, and the next segment's header says where this one's trusted bytes end. A bad frame below that
@@ -20,6 +21,7 @@ from gateway.queue.wal import record
 MAGIC = b"AUDSEG\0\1"
 HEADER_BYTES = 4096
 FORMAT_VERSION = 1
+COPIES_AT = (0, 2048)
 _HEADER = struct.Struct("<8sHHI16sQQQQQQQ")
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{16})\.seg")
@@ -31,7 +33,8 @@ Read = Callable[[int, int], bytes]
 class SegmentHeader(msgspec.Struct, frozen=True):
     """``previous_end`` is how many bytes of the previous segment are trusted, decided once and for ever.
 
-    ``sealed_end`` is the own end of a segment that was written whole; 0 for one that grows.
+    ``sealed_end`` is the own end of a segment that was written whole, or the size that a journal was made with; 0 for
+    one that grows.
     """
 
     log_id: bytes
@@ -45,7 +48,14 @@ class SegmentHeader(msgspec.Struct, frozen=True):
 
 
 def encode_header(header: SegmentHeader) -> bytes:
-    raw = _HEADER.pack(
+    """The whole header block."""
+    raw = _encode(header)
+    copy = (raw + _CHECKSUM.pack(record.checksum(raw))).ljust(COPIES_AT[1], b"\0")
+    return copy * 2
+
+
+def _encode(header: SegmentHeader) -> bytes:
+    return _HEADER.pack(
         MAGIC,
         FORMAT_VERSION,
         FORMAT_VERSION,
@@ -59,23 +69,38 @@ def encode_header(header: SegmentHeader) -> bytes:
         header.created_us,
         header.sealed_end,
     )
-    return (raw + _CHECKSUM.pack(record.checksum(raw))).ljust(HEADER_BYTES, b"\0")
 
 
 def seed_of(header: SegmentHeader) -> int:
-    return record.checksum(encode_header(header)[: _HEADER.size])
+    return record.checksum(_encode(header))
 
 
-def decode_header(block: bytes) -> SegmentHeader | None:
-    if len(block) < _HEADER.size + _CHECKSUM.size or block[:8] != MAGIC:
+def decode_header(block: bytes, at: int = 0) -> SegmentHeader | None:
+    """The copy of the header at ``at`` of the block, or None when it is not sound."""
+    raw = block[at : at + _HEADER.size]
+    if len(block) < at + _HEADER.size + _CHECKSUM.size or raw[:8] != MAGIC:
         return None
-    raw = block[: _HEADER.size]
-    if record.checksum(raw) != _CHECKSUM.unpack_from(block, _HEADER.size)[0]:
+    if record.checksum(raw) != _CHECKSUM.unpack_from(block, at + _HEADER.size)[0]:
         return None
     fields = _HEADER.unpack(raw)
     if fields[1] != FORMAT_VERSION:
         return None
     return SegmentHeader(*fields[4:])
+
+
+def find_header(block: bytes, log_id: bytes, segment_id: int) -> SegmentHeader | None:
+    """The header of this very file: the first copy that is sound, of this log and of this id."""
+    for at in COPIES_AT:
+        header = decode_header(block, at)
+        if header is not None and header.log_id == log_id and header.segment_id == segment_id:
+            return header
+    return None
+
+
+def damaged_copies(block: bytes, header: SegmentHeader) -> list[int]:
+    """Where the block does not hold the copy of the header that was written there."""
+    size = _HEADER.size + _CHECKSUM.size
+    return [at for at in COPIES_AT if block[at : at + size] != encode_header(header)[at : at + size]]
 
 
 def file_name(first_offset: int, segment_id: int) -> str:
@@ -97,11 +122,20 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """Bytes that are not what was written. ``header`` is known when only the body is damaged."""
+    """Bytes that are not what was written, or that a bug wrote. ``header`` is known when only the body is damaged."""
 
     position: int
     length: int
     header: record.Header | None
+
+
+def describe(damaged: Damage) -> str:
+    """What an operator is told of a damaged stretch: the numbers of its events where they are known."""
+    header = damaged.header
+    if header is None:
+        return "frames that cannot be recognised"
+    end = header.first_offset + header.events
+    return f"the body of a frame with events {header.first_offset} to {end - 1} of the log"
 
 
 class End(msgspec.Struct, frozen=True):
@@ -149,6 +183,10 @@ def walk(
                 yield Damage(position, header.frame_bytes, header)
                 position = end
                 continue
+            if not record.is_sensible(header, body):
+                yield Damage(position, header.frame_bytes, header)
+                position = end
+                continue
         yield Located(position, header, body)
         position = end
 
@@ -168,7 +206,7 @@ def _resume(window: _Window, seed: int, position: int, proven: int, limit: int) 
     found = _find_header(window, seed, position, limit)
     if found is not None and (position < proven or found[1].synced_end > position):
         return found[0]
-    return limit if found is None and position < proven else None
+    return min(proven, limit) if found is None and position < proven else None
 
 
 def _find_header(window: _Window, seed: int, position: int, limit: int) -> tuple[int, record.Header] | None:

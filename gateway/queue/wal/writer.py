@@ -395,16 +395,18 @@ def write_index(files: Files, sealed: Segment) -> None:
     rows = [(int(subject.kind), subject.name, share) for subject, share in (sealed.shares or {}).items()]
     body = msgspec.msgpack.encode(Index(sealed.end_offset, sealed.end_stream_sequence, rows))
     try:
-        files.replace(sealed.index_name, record.checksum(body).to_bytes(4, "little") + body)
+        files.replace(sealed.index_name, record.checksum(body, sealed.seed).to_bytes(4, "little") + body)
     except OSError as error:
         structlog.get_logger().warning(Event.LOG_INDEX_FAILED, file=sealed.index_name, error=str(error))
 
 
-def read_index(raw: bytes) -> Index | None:
-    """None when the bytes are not an index."""
-    if len(raw) < 4 or record.checksum(raw[4:]) != int.from_bytes(raw[:4], "little"):
+def read_index(raw: bytes, seed: int) -> Index | None:
+    """None when the bytes are not the index of the segment with this seed."""
+    if len(raw) < 4 or record.checksum(raw[4:], seed) != int.from_bytes(raw[:4], "little"):
         return None
     try:
-        return msgspec.msgpack.decode(raw[4:], type=Index)
-    except msgspec.DecodeError:
+        index = msgspec.msgpack.decode(raw[4:], type=Index)
+        index.shares()
+    except ValueError:  # msgspec's errors, and kinds of subjects that there are not
         return None
+    return index
