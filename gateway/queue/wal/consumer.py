@@ -27,7 +27,7 @@ from gateway.queue import (
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore
-from gateway.queue.wal.reader import where
+from gateway.queue.wal.reader import Lost, where
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
 from gateway.telemetry import Event
@@ -109,6 +109,8 @@ class WalConsumer:
                 break
             lane, frame = found
             if frame is not None:
+                if await self._book_losses_before(lane, frame):
+                    continue
                 if not self._take_from(taking, lane, frame):
                     break
             elif taking.lines:
@@ -303,10 +305,31 @@ class WalConsumer:
         offset = frame.first_offset if frame is not None else end.offset
         self._lose(lane, until, offset, frame)
 
-    def _lose(self, lane: Lane, until: int, offset: int, following: Frame | None) -> None:
+    async def _book_losses_before(self, lane: Lane, frame: Frame) -> bool:
+        """Damage before this frame may have taken events of the other lanes, too. They are booked first: positions
+        follow the order of the log, and what was settled before a restart is known by its position alone.
+        """
+        place, end = self._cursor.place, self.intake_end()
+        damaged = self._feed.lost_between(place.offset, frame.first_offset)
+        if not damaged:
+            return False
+        booked = False
+        for other in Lane:
+            sequence = self._cursor.place.sequence(other)
+            if other is lane or sequence >= end.sequence(other):
+                continue
+            following = await self._feed.first_behind(other, self._cursor.place)
+            until = self._feed.sequence(other, following) if following is not None else end.sequence(other)
+            until = min(until, end.sequence(other))
+            if until > sequence:
+                self._lose(other, until, self._cursor.place.offset + until - sequence, following, damaged)
+                booked = True
+        return booked
+
+    def _lose(self, lane: Lane, until: int, offset: int, following: Frame | None, damaged: Sequence[Lost] = ()) -> None:
         begins_at = self._cursor.position_of(self._cursor.place)
         first = self._cursor.place.sequence(lane)
-        damaged = self._feed.lost_between(self._cursor.place.offset, offset)
+        damaged = damaged or self._feed.lost_between(self._cursor.place.offset, offset)
         lost = self._cursor.lose(lane, until, offset)
         if lost:
             subject = self.lanes[lane]
@@ -343,6 +366,8 @@ class WalConsumer:
             lane, frame = found
             if frame is None:
                 await self._read_ahead(lane)
+                continue
+            if await self._book_losses_before(lane, frame):
                 continue
             sequence = self._feed.sequence(lane, frame)
             if sequence > self._cursor.place.sequence(lane):

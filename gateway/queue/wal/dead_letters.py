@@ -59,7 +59,8 @@ class DeadLetterFile:
             raise ValueError(f"{consumer_id!r} cannot be part of a file name")
         self._files = files
         self._name = f"{_FOLDER}/{consumer_id}.log"
-        self._header = segment.SegmentHeader(log_id, 0, 0, 0, 0, 0, 0)
+        number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
+        self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(self._header)
         self._subject = Subject(SubjectKind.REPLAY, consumer_id)
         self._numbers = array("Q")

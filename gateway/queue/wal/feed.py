@@ -97,6 +97,20 @@ class Feed:
         """The damaged stretches that were met among these events of the log."""
         return [lost for lost in self._lost if lost.first_offset < end_offset and lost.end_offset > first_offset]
 
+    async def first_behind(self, lane: Lane, place: Place) -> Frame | None:
+        """The lane's first frame behind ``place`` that can be read, wherever it is. Slow: for use around damage."""
+        for frame in self._ahead:
+            if frame.subject.kind is lane and self._sequence_end(frame) > place.sequence(lane):
+                return frame
+        bookmark = Bookmark(max(self._bookmark.offset, place.offset), 0, 0)
+        while bookmark.offset < self._store.tail.first_offset:
+            chunk = await self._store.read(self._wanted, bookmark, READ_AHEAD_BYTES)
+            for frame in chunk.frames:
+                if frame.subject.kind is lane and self._sequence_end(frame) > place.sequence(lane):
+                    return frame
+            bookmark = chunk.bookmark
+        return self.in_memory(lane, place.sequence(lane))
+
     def rewind(self) -> None:
         """Reading goes on from another place: forget what was read ahead."""
         self._ahead.clear()

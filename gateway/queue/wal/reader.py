@@ -48,7 +48,9 @@ class Bookmark(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known."""
+    """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known, ``file``
+    empty where the log has no segment with these events.
+    """
 
     first_offset: int
     end_offset: int
@@ -60,9 +62,10 @@ class Lost(msgspec.Struct, frozen=True):
 
 def where(damaged: Sequence[Lost]) -> str:
     """What the gap of events that could not be read says of the reason."""
+    damaged = [item for item in damaged if item.file]
     if not damaged:
-        return "the log has them no more; see the log lines log.corrupt"
-    parts = [f"{item.file} is damaged at byte {item.position} ({item.length} bytes)" for item in damaged[:10]]
+        return "the log has no frame with them; `gateway log verify` names what is damaged"
+    parts = [f"{item.file} is damaged at byte {item.position} ({item.length or 'all'} bytes)" for item in damaged[:10]]
     return "; ".join(parts) + (f"; and {len(damaged) - 10} more" if len(damaged) > 10 else "")
 
 
@@ -87,16 +90,20 @@ def read(
     lost: list[Lost] = []
     size = 0
     bookmark = start
-    for item in segments:
-        if item.end_offset <= start.offset:
+    for item, behind in zip(segments, [*(item.first_offset for item in segments[1:]), end_offset], strict=True):
+        if behind <= start.offset:
             continue
         if not wanted.may_be_in(item):
+            if item.end_offset < behind:  # its end could not be read, and so not whose events were there
+                lost.append(Lost(item.end_offset, behind, item.name, item.durable_end, 0, 0))
             bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
             continue
+        if bookmark.offset < item.first_offset:
+            lost.append(Lost(bookmark.offset, item.first_offset, "", 0, 0, 0))
         begin = start if start.segment_id == item.segment_id else _start_of(item)
         file = files.open(item.name)
         try:
-            for found in _walk(files, file.read_at, item, wanted, begin, lost):
+            for found in _walk(files, file.read_at, item, wanted, begin, behind, lost):
                 bookmark = Bookmark(found.end_offset, item.segment_id, found.end_position)
                 if found.frame is not None and found.end_offset > start.offset:
                     frames.append(found.frame)
@@ -116,7 +123,7 @@ def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before
             last: Frame | None = None
             file = files.open(item.name)
             try:
-                for found in _walk(files, file.read_at, item, wanted, _start_of(item), []):
+                for found in _walk(files, file.read_at, item, wanted, _start_of(item), item.end_offset, []):
                     if found.frame is not None and found.frame.first_offset < before_offset:
                         last = found.frame
             finally:
@@ -137,15 +144,26 @@ class _Found(msgspec.Struct, frozen=True, gc=False):
 
 
 def _walk(
-    files: Files, read_at: segment.Read, item: Segment, wanted: Wanted, start: Bookmark, lost: list[Lost]
+    files: Files,
+    read_at: segment.Read,
+    item: Segment,
+    wanted: Wanted,
+    start: Bookmark,
+    end_offset: int,
+    lost: list[Lost],
 ) -> Iterator[_Found]:
     """All frames with those contents that are wanted. What is damaged is reported and added to ``lost``."""
     limit = item.durable_end
     passed = start.offset
     unplaced: list[segment.Damage] = []  # they end where the next sound frame begins
 
+    known = {subject.name.encode() for subject in item.shares or ()}
+
     def wants(header: record.Header, name: bytes) -> bool:
-        return header.kind == record.Kind.EVENTS and wanted.matches(header.subject_kind, name)
+        """Also a frame of a subject that nobody knows of here, since the name may be what is damaged."""
+        if header.kind != record.Kind.EVENTS:
+            return False
+        return wanted.matches(header.subject_kind, name) or (item.shares is not None and name not in known)
 
     for found in segment.walk(read_at, seed=item.seed, start=start.position, limit=limit, proven=limit, wants=wants):
         match found:
@@ -156,6 +174,8 @@ def _walk(
                 if frame is None and body is not None:
                     damage.report(files, item.name, position, header.frame_bytes, "a frame that cannot be unpacked")
                     lost.append(_lost(item, segment.Damage(position, header.frame_bytes, header), passed, passed))
+                if frame is not None and not wanted.matches(header.subject_kind, frame.subject.name.encode()):
+                    frame = None
                 yield _Found(passed, position + header.frame_bytes, frame)
             case segment.Damage(position=position, length=length):
                 damage.report(files, item.name, position, length, segment.describe(found))
@@ -163,7 +183,7 @@ def _walk(
             case segment.End(position=position):
                 if position < limit:
                     unplaced.append(segment.Damage(position, limit - position, None))
-                _place(lost, item, unplaced, passed, item.end_offset)
+                _place(lost, item, unplaced, passed, end_offset)
 
 
 def _place(lost: list[Lost], item: Segment, unplaced: list[segment.Damage], first: int, end: int) -> None:

@@ -109,7 +109,6 @@ def _read_header(files: Files, name: str, log_id: bytes) -> _Found | None:
 
 
 def _recover_sealed(files: Files, found: _Found, trusted_end: int) -> Segment:
-    trusted_end = min(trusted_end, found.file_bytes)
     index_name = found.name.removesuffix(".seg") + ".idx"
     if files.exists(index_name):
         file = files.open(index_name)
@@ -133,7 +132,7 @@ def _recover_last(files: Files, found: _Found, proven: int) -> Segment:
         file.forget_cached()
     finally:
         file.close()
-    contents, end = _walk(files, found, limit=found.file_bytes, proven=proven)
+    contents, end = _walk(files, found, limit=max(found.file_bytes, proven), proven=proven)
     structlog.get_logger().info(Event.LOG_RECOVERED, file=found.name, end=end.position, torn_tail=end.torn)
     last = _segment(found, end.position, contents)
     write_index(files, last)

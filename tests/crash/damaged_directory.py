@@ -1,0 +1,336 @@
+"""A small log directory, what can be done to its bytes, and what must hold after each of these things."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+from structlog.testing import capture_logs
+
+from gateway.config import Queue
+from gateway.quantity import Bytes
+from gateway.queue import ALL_TENANTS, Consumer, Entry, GapReason, Ledger, Refused, Subject, SubjectKind
+from gateway.queue.wal import record, segment
+from gateway.queue.wal.damage import FOLDER
+from gateway.queue.wal.log import WalQueue
+from gateway.queue.wal.opening import open_queue
+from gateway.telemetry import Event, Metrics
+from tests.clock import ManualClock
+from tests.memory_files import MemoryFiles
+
+SECTOR = 512
+LONG_AGO_S = 1.0
+CONSUMERS = {"siem_a": "a", "siem_b": "b", "siem_all": ALL_TENANTS}
+SETTINGS = Queue(disk_budget_bytes=Bytes(64 << 20), segment_bytes=Bytes(256 << 10), compression_level=1)
+
+Contents = Mapping[str, bytes]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What became of one file: ``content`` is None when it is gone. Bytes from ``start`` to ``end`` are damaged."""
+
+    name: str
+    what: str
+    start: int
+    end: int
+    content: bytes | None
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one consumer of a reopened directory came to."""
+
+    delivered: list[bytes]
+    dead_letters: list[bytes]
+    ledger: Ledger
+    gaps: dict[GapReason, int]
+    details: list[str]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    consumers: dict[str, Seen]
+    corrupt: list[tuple[str, int]]
+    kept: list[str]
+    contents: dict[str, bytes]
+
+
+async def reopened(contents: Contents) -> WalQueue:
+    return await open_queue(MemoryFiles(contents), SETTINGS, clock=ManualClock(), metrics=Metrics())
+
+
+def entry(tenant: str, first: int, count: int, padding: int) -> Entry:
+    lines = [b'{"id":"%s-%d","p":"%s"}' % (tenant.encode(), n, b"x" * padding) for n in range(first, first + count)]
+    return Entry(Subject(SubjectKind.TENANT, tenant), b"\n".join(lines), count)
+
+
+async def build() -> dict[str, bytes]:
+    """Four segments of two tenants and a backfill, two journals with gaps and ranges out of order, dead letters."""
+    files = MemoryFiles()
+    clock = ManualClock()
+    numbers = {"a": 0, "b": 0}
+    for run in range(4):
+        queue = await open_queue(files, SETTINGS, clock=clock, metrics=Metrics())
+        for name, tenant in CONSUMERS.items():
+            await queue.add_consumer(name, tenant)
+        for step in range(3):
+            clock.advance(1)
+            for tenant, count, padding in (("a", 2, 10), ("b", 3, 300 if step else 5)):
+                await queue.append([entry(tenant, numbers[tenant], count, padding)])
+                numbers[tenant] += count
+            await queue.checkpoint()
+        if run == 1:
+            await queue.append([Entry(Subject(SubjectKind.BACKFILL, "siem_a"), b'{"id":"old-0"}\n{"id":"old-1"}', 2)])
+        await _work(queue, run)
+        await queue.close()
+    return {name: bytes(content) for name, content in files.contents.items()}
+
+
+async def _work(queue: WalQueue, run: int) -> None:
+    """Settle some, out of order, refuse some, drop some."""
+    a, b, every = (_consumer(queue, name) for name in CONSUMERS)
+    for consumer in (a, every):
+        records = await consumer.take(events_max=4, bytes_max=1 << 20)
+        assert records is not None
+        await consumer.settle_refused([Refused(records.positions[2], records.lines[2], "400", "no")])
+        consumer.settle_delivered(records.positions[3:])
+        if run < 2:
+            consumer.settle_delivered(records.positions[:1])
+    if run == 0:
+        await b.drop_pending(GapReason.DISABLED)
+    await queue.checkpoint()
+
+
+def _consumer(queue: WalQueue, name: str) -> Consumer:
+    consumer = queue.consumer(name)
+    assert consumer is not None
+    return consumer
+
+
+async def drained(consumer: Consumer) -> list[bytes]:
+    lines: list[bytes] = []
+    while (records := await consumer.take(events_max=1000, bytes_max=1 << 20)) is not None:
+        consumer.settle_delivered(records.positions)
+        lines += records.lines
+    return lines
+
+
+async def outcome(contents: Contents) -> Outcome:
+    """Start on these files as the gateway does, deliver everything, take and deliver one more, stop."""
+    files = MemoryFiles(contents)
+    with capture_logs() as logs:
+        queue = await open_queue(files, SETTINGS, clock=ManualClock(), metrics=Metrics())
+        try:
+            consumers = {
+                name: await queue.add_consumer(name, tenant, created_at_s=LONG_AGO_S)
+                for name, tenant in CONSUMERS.items()
+            }
+            queue.end_restoration()
+            seen = {name: await _seen(consumer) for name, consumer in consumers.items()}
+            new = [entry(tenant, 10_000, 1, 0) for tenant in ("a", "b")]
+            await queue.append(new)
+            for name, consumer in consumers.items():
+                mine = [one.payload for one in new if CONSUMERS[name] in (one.subject.name, ALL_TENANTS)]
+                assert await drained(consumer) == mine, "what comes next is delivered"
+        finally:
+            await queue.close()
+    assert not [line for line in logs if line["event"] == Event.LEDGER_IMBALANCED]
+    corrupt = [(line["file"], line.get("at", 0)) for line in logs if line["event"] == Event.LOG_CORRUPT]
+    return Outcome(seen, corrupt, files.names(FOLDER), {name: bytes(raw) for name, raw in files.contents.items()})
+
+
+async def _seen(consumer: Consumer) -> Seen:
+    delivered = await drained(consumer)
+    ledger, gaps = consumer.ledger(), await consumer.gaps()
+    assert ledger.balanced
+    assert ledger.pending == 0
+    assert min(ledger.delivered, ledger.dead_lettered, ledger.dropped, ledger.filtered) >= 0
+    assert ledger.dropped == sum(gap.count for gap in gaps), "each dropped event stands in a gap"
+    counts: dict[GapReason, int] = {}
+    for gap in gaps:
+        counts[gap.reason] = counts.get(gap.reason, 0) + gap.count
+    details = [gap.detail for gap in gaps if gap.reason is GapReason.CORRUPT]
+    letters = [letter.line for letter in await consumer.dead_letters()]
+    return Seen(delivered, letters, ledger, counts, details)
+
+
+# -- what is where
+
+
+class Layout:
+    """Where the events of the sound directory lie, and what its consumers were still to get."""
+
+    def __init__(self, contents: Contents, sound: Outcome) -> None:
+        self.contents, self.sound = contents, sound
+        self.structures: dict[str, list[tuple[str, int, int]]] = {}
+        self.frames: dict[str, list[tuple[int, int, str, list[bytes]]]] = {}
+        self.universe: dict[str, set[bytes]] = {name: set() for name in CONSUMERS}
+        for name, content in contents.items():
+            self._walk(name, content)
+        for frames in self.frames.values():
+            for _, _, subject, lines in frames:
+                for name in _audience(subject):
+                    self.universe[name] |= set(lines)
+
+    def _walk(self, name: str, content: bytes) -> None:
+        parts = self.structures.setdefault(name, [])
+        header = segment.decode_header(content)
+        if header is None:
+            parts.append(("whole", 0, len(content)))
+            return
+        for number, at in enumerate(segment.COPIES_AT):
+            parts += [(f"header copy {number}", at, at + 104), (f"zeros {number}", at + 104, at + 2048)]
+        self.frames[name] = []
+        for item in segment.walk(
+            lambda at, size: content[at : at + size], seed=segment.seed_of(header), limit=len(content)
+        ):
+            if isinstance(item, segment.End):
+                parts.append(("behind", item.position, len(content)))
+                continue
+            assert isinstance(item, segment.Located)
+            assert item.body is not None
+            body, end = item.position + record.HEADER_BYTES, item.position + item.header.frame_bytes
+            parts += [("frame header", item.position, body), ("frame body", body, end)]
+            self.frames[name].append((item.position, end, *_lines(item.header, item.body)))
+
+    def touched(self, fault: Fault) -> dict[str, set[bytes]]:
+        """The events of each consumer that lie in damaged bytes."""
+        found: dict[str, set[bytes]] = {name: set() for name in CONSUMERS}
+        for start, end, subject, lines in self.frames.get(fault.name, []):
+            if start < fault.end and end > fault.start:
+                for name in _audience(subject):
+                    found[name] |= set(lines)
+        return found
+
+
+def _lines(header: record.Header, body: bytes) -> tuple[str, list[bytes]]:
+    import zstandard
+
+    payload = body[header.name_bytes :]
+    if header.kind == record.Kind.DEAD_LETTER:
+        return record.subject_of(header, body).name, [msgspec.msgpack.decode(payload)["line"]]
+    if header.kind != record.Kind.EVENTS:
+        return "", []
+    if header.compressed:
+        payload = zstandard.ZstdDecompressor().decompress(payload)
+    return record.subject_of(header, body).name, payload.split(b"\n")
+
+
+def _audience(subject: str) -> list[str]:
+    """The consumers that get a subject's events: those of a tenant, or the one that is named."""
+    if subject in CONSUMERS:
+        return [subject]
+    return [name for name, tenant in CONSUMERS.items() if subject and tenant in (subject, ALL_TENANTS)]
+
+
+# -- what can be done to bytes
+
+
+def flipped(name: str, content: bytes, bit: int) -> Fault:
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return Fault(name, f"bit {bit % 8}", bit // 8, bit // 8 + 1, bytes(damaged))
+
+
+def cut(name: str, content: bytes, at: int) -> Fault:
+    return Fault(name, "cut", at, len(content), content[:at])
+
+
+def gone(name: str, content: bytes) -> Fault:
+    return Fault(name, "gone", 0, len(content), None)
+
+
+def replaced(name: str, content: bytes, at: int, sector: bytes, what: str) -> Fault:
+    """A sector, or what the file has of it, holds something else."""
+    end = min(at + SECTOR, len(content))
+    return Fault(name, what, at, end, content[:at] + sector[: end - at].ljust(end - at, b"\0") + content[end:])
+
+
+def sectors(contents: Contents, name: str, rng: random.Random, limit: int) -> Iterator[Fault]:
+    """Each sector zeroed (which is also its older version, before it was written), garbage, or another file's."""
+    content = contents[name]
+    others = [other for other in contents if other != name and other.rpartition(".")[2] == name.rpartition(".")[2]]
+    for at in range(0, min(len(content), limit), SECTOR):
+        yield replaced(name, content, at, b"", "zeroed sector")
+        yield replaced(name, content, at, rng.randbytes(SECTOR), "garbage sector")
+        for other in others:
+            yield replaced(name, content, at, contents[other][at : at + SECTOR], f"sector of {other}")
+        for start, end in _halves(at):  # an older version: a write that never arrived, up to or from the middle
+            yield replaced(
+                name, content, at, content[at:start] + bytes(end - start) + content[end : at + SECTOR], "old"
+            )
+
+
+def _halves(at: int) -> list[tuple[int, int]]:
+    return [(at, at + SECTOR // 2), (at + SECTOR // 2, at + SECTOR)]
+
+
+# -- what must hold
+
+
+class Judge:
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    async def try_out(self, fault: Fault) -> None:
+        """Open the directory with this fault. Raises AssertionError with the fault's name where a promise is broken."""
+        contents = {name: content for name, content in self.layout.contents.items() if name != fault.name}
+        if fault.content is not None:
+            contents[fault.name] = fault.content
+        try:
+            found = await outcome(contents)
+            self._check(fault, found)
+        except Exception as error:
+            raise AssertionError(f"{fault.name} {fault.what} at {fault.start}: {error!r}") from error
+
+    def _check(self, fault: Fault, found: Outcome) -> None:
+        check: Callable[[Fault, Outcome], None] = {
+            "log": self._segment if fault.name.endswith(".seg") else self._nothing_lost,
+            "cursors": self._journal,
+            "dead-letters": self._dead_letters,
+        }.get(fault.name.partition("/")[0], self._nothing_lost)
+        for name, seen in found.consumers.items():
+            assert set(seen.delivered) <= self.layout.universe[name], "a wrong byte was delivered"
+        check(fault, found)
+
+    def _nothing_lost(self, _: Fault, found: Outcome) -> None:
+        assert found.consumers == self.layout.sound.consumers
+
+    def _segment(self, fault: Fault, found: Outcome) -> None:
+        touched = self.layout.touched(fault)
+        for name, seen in found.consumers.items():
+            sound = self.layout.sound.consumers[name]
+            lost = [line for line in sound.delivered if line not in set(seen.delivered)]
+            assert set(lost) <= touched[name], "an event was lost that the damage did not touch"
+            assert seen.delivered == [line for line in sound.delivered if line not in set(lost)], "order, no duplicates"
+            assert seen.gaps.get(GapReason.CORRUPT, 0) == len(lost), "the gap has exactly what was lost"
+            assert seen.ledger.accepted == sound.ledger.accepted
+            assert seen.dead_letters == sound.dead_letters
+            if lost:
+                self._is_named(fault, found, seen)
+
+    def _is_named(self, fault: Fault, found: Outcome, seen: Seen) -> None:
+        if fault.content is None:
+            return
+        assert fault.name in {file for file, _ in found.corrupt} or fault.what == "cut", "the log line names the file"
+        assert any(fault.name in detail for detail in seen.details) or fault.start < segment.HEADER_BYTES
+        if fault.what != "cut":
+            assert [piece for piece in found.kept if piece.startswith(fault.name.replace("/", "_"))], "kept"
+
+    def _journal(self, _: Fault, found: Outcome) -> None:
+        """Duplicates at most."""
+        for name, seen in found.consumers.items():
+            sound = self.layout.sound.consumers[name]
+            assert set(sound.delivered) <= set(seen.delivered)
+            assert seen.gaps.get(GapReason.CORRUPT, 0) == 0
+            assert set(sound.dead_letters) == set(seen.dead_letters)
+
+    def _dead_letters(self, fault: Fault, found: Outcome) -> None:
+        """What is damaged there stands in a gap; everything else is as it was."""
+        touched = self.layout.touched(fault)
+        for name, seen in found.consumers.items():
+            sound = self.layout.sound.consumers[name]
+            lost = [line for line in sound.dead_letters if line not in seen.dead_letters]
+            assert seen.delivered == sound.delivered
+            assert set(lost) <= touched[name]
+            assert seen.gaps.get(GapReason.CORRUPT, 0) == len(lost)
+            assert seen.ledger.dead_lettered == sound.ledger.dead_lettered - len(lost)
