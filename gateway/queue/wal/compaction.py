@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
-from gateway.queue.wal import record, segment
+from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.retention import Claim
 from gateway.queue.wal.writer import Segment, Share, book_share, write_index
@@ -59,7 +59,7 @@ def worthwhile(sealed: Sequence[Segment], claims: Sequence[Claim]) -> tuple[Segm
 def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id: int, now_us: int) -> Segment:
     """Write what is needed of ``old`` into a new segment and give it its name. Blocks; raises OSError.
 
-    What is damaged in the old one is left out: its consumers see from the numbers what they lost.
+    What is damaged in the old one is kept aside and left out: its consumers see from the numbers what they lost.
     """
     kept = _needed_frames(files, old, need)
     end = segment.HEADER_BYTES + sum(item.header.frame_bytes for item in kept)
@@ -101,8 +101,15 @@ def _needed_frames(files: Files, old: Segment, need: Need) -> list[segment.Locat
 
     file = files.open(old.name)
     try:
-        walk = segment.walk(file.read_at, seed=old.seed, limit=old.durable_end, proven=old.durable_end, wants=wants)
-        return [item for item in walk if isinstance(item, segment.Located) and item.body is not None]
+        kept = []
+        for item in segment.walk(
+            file.read_at, seed=old.seed, limit=old.durable_end, proven=old.durable_end, wants=wants
+        ):
+            if isinstance(item, segment.Damage):
+                damage.report(files, old.name, item.position, item.length, segment.describe(item))
+            elif isinstance(item, segment.Located) and item.body is not None:
+                kept.append(item)
+        return kept
     finally:
         file.close()
 

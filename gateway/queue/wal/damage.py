@@ -7,6 +7,8 @@ what no longer fits is named on the log alone. Nothing here stops a start or a r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from gateway.queue.wal.files import Files
@@ -15,6 +17,8 @@ from gateway.telemetry import Event
 FOLDER = "damaged"
 PIECES_MAX = 64
 PIECE_BYTES_MAX = 256 << 10  # of a longer stretch the beginning is kept
+
+Report = Callable[[Files, str, int, int, str], None]  # file, first byte, length, what it was
 
 
 def report(files: Files, file: str, at: int, length: int, detail: str) -> None:

@@ -27,6 +27,11 @@ _WHAT = "dead letters that cannot be read any more"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+def consumer_ids(files: Files) -> list[str]:
+    """Whose dead letters there are."""
+    return [name.removesuffix(".log") for name in files.names(_FOLDER) if name.endswith(".log")]
+
+
 def remove_strays(files: Files, consumer_ids: Sequence[str]) -> None:
     """Remove what consumers that are gone left behind, and files that were never finished."""
     kept = {f"{consumer_id}.log" for consumer_id in consumer_ids}
@@ -54,10 +59,10 @@ def set_aside(files: Files, generation: int, known_ids: Sequence[str]) -> None:
 class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter."""
 
-    def __init__(self, files: Files, *, log_id: bytes, consumer_id: str) -> None:
+    def __init__(self, files: Files, *, log_id: bytes, consumer_id: str, report: damage.Report = damage.report) -> None:
         if not _SAFE_ID.fullmatch(consumer_id):
             raise ValueError(f"{consumer_id!r} cannot be part of a file name")
-        self._files = files
+        self._files, self._report = files, report
         self._name = f"{_FOLDER}/{consumer_id}.log"
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
@@ -113,6 +118,11 @@ class DeadLetterFile:
             self._rewrite([number for number in self._numbers if number not in gone])
         return len(gone)
 
+    def mend(self) -> None:
+        """Write the file anew with what is sound of it."""
+        if self._file is not None:
+            self._rewrite(self.all_numbers())
+
     def remove(self) -> None:
         self.close()
         self._files.unlink([self._name])
@@ -166,7 +176,7 @@ class DeadLetterFile:
             body = self._file.read_at(place + record.HEADER_BYTES, header.body_bytes)
             if record.checksum(body) == header.body_crc and (letter := _decode(header, body)) is not None:
                 return letter
-        damage.report(self._files, self._name, place, header.frame_bytes if header else record.HEADER_BYTES, _WHAT)
+        self._report(self._files, self._name, place, header.frame_bytes if header else record.HEADER_BYTES, _WHAT)
         return None
 
     def _rewrite(self, numbers: Sequence[int]) -> None:
@@ -188,6 +198,11 @@ class DeadLetterFile:
         """
         self._file = self._files.open(self._name, writable=True)
         size = self._file.size()
+        block = self._file.read_at(0, segment.HEADER_BYTES)
+        for at in segment.damaged_copies(block, self._header):
+            self._report(
+                self._files, self._name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing"
+            )
         found: list[tuple[int, int]] = []
         for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
             match item:
@@ -195,13 +210,13 @@ class DeadLetterFile:
                     if _decode(header, body) is not None:
                         found.append((header.sequence, position))
                     else:
-                        damage.report(self._files, self._name, position, header.frame_bytes, _WHAT)
+                        self._report(self._files, self._name, position, header.frame_bytes, _WHAT)
                 case segment.Damage(position=position, length=length):
-                    damage.report(self._files, self._name, position, length, _WHAT)
+                    self._report(self._files, self._name, position, length, _WHAT)
                 case segment.End(position=position):
                     self._end = position
                     if position < size:
-                        damage.report(self._files, self._name, position, size - position, f"{_WHAT}, or a torn write")
+                        self._report(self._files, self._name, position, size - position, f"{_WHAT}, or a torn write")
         found.sort()
         self._numbers = array("Q", [number for number, _ in found])
         self._places = array("Q", [place for _, place in found])

@@ -14,7 +14,7 @@ missing or behind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -27,8 +27,6 @@ from gateway.queue.wal.writer import Numbers
 JOURNAL_BYTES = 4 << 20
 _NAME = re.compile(r"(\d{16})\.journal")
 _SUBJECT = Subject(SubjectKind.TENANT, "")
-
-Report = Callable[[Files, str, int, int, str], None]  # file, first byte, length, what it was
 
 
 class LogEnd(msgspec.Struct, frozen=True, array_like=True):
@@ -92,7 +90,7 @@ class Restored(msgspec.Struct):
         return gaps
 
 
-def restore(files: Files, log_id: bytes, report: Report = damage.report) -> Restored:
+def restore(files: Files, log_id: bytes, report: damage.Report = damage.report) -> Restored:
     """Read all generations that are there, oldest first. Damage is reported and costs no more than itself."""
     restored = Restored()
     for generation in _generations(files):
@@ -194,7 +192,7 @@ def _generations(files: Files) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _read(files: Files, log_id: bytes, generation: int, restored: Restored, report: Report) -> None:
+def _read(files: Files, log_id: bytes, generation: int, restored: Restored, report: damage.Report) -> None:
     name = _path(generation)
     file = files.open(name)
     try:
@@ -206,7 +204,7 @@ def _read(files: Files, log_id: bytes, generation: int, restored: Restored, repo
             report(files, name, 0, size, "the journal's header is damaged or of another log; nothing of it can be read")
             return
         for at in segment.damaged_copies(block, header):
-            report(files, name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing")
+            report(files, name, at, segment.COPIES_AT[1], segment.SPARE_COPY)
         for item in segment.walk(file.read_at, seed=segment.seed_of(header), limit=size):
             if not _apply(restored, item) and isinstance(item, segment.Located | segment.Damage):
                 length = item.length if isinstance(item, segment.Damage) else item.header.frame_bytes

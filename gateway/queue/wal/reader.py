@@ -65,7 +65,10 @@ def where(damaged: Sequence[Lost]) -> str:
     damaged = [item for item in damaged if item.file]
     if not damaged:
         return "the log has no frame with them; `gateway log verify` names what is damaged"
-    parts = [f"{item.file} is damaged at byte {item.position} ({item.length or 'all'} bytes)" for item in damaged[:10]]
+    parts = [
+        f"{item.file} is damaged at byte {item.position}" + (f" ({item.length} bytes)" if item.length else "")
+        for item in damaged[:10]
+    ]
     return "; ".join(parts) + (f"; and {len(damaged) - 10} more" if len(damaged) > 10 else "")
 
 

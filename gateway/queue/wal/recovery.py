@@ -104,7 +104,7 @@ def _read_header(files: Files, name: str, log_id: bytes) -> _Found | None:
         damage.report(files, path, 0, size, detail)
         return None
     for at in segment.damaged_copies(block, header):
-        damage.report(files, path, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing")
+        damage.report(files, path, at, segment.COPIES_AT[1], segment.SPARE_COPY)
     return _Found(path, header, size)
 
 

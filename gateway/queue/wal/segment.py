@@ -22,6 +22,7 @@ MAGIC = b"AUDSEG\0\1"
 HEADER_BYTES = 4096
 FORMAT_VERSION = 1
 COPIES_AT = (0, 2048)
+SPARE_COPY = "one of two copies of the header; it costs nothing"
 _HEADER = struct.Struct("<8sHHI16sQQQQQQQ")
 _CHECKSUM = struct.Struct("<I")
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{16})\.seg")
