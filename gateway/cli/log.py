@@ -79,7 +79,8 @@ def repair(
     """Rewrite damaged files to what is sound of them, while no gateway runs. No start needs it; a start reads around
     damage. The damaged bytes are kept in ``damaged/`` of the directory.
     """
-    damage, done = _inspected(data_dir).damage, []
+    damage = _inspected(data_dir).damage
+    done: list[str] = []
     if yes and damage:
         damage, done = _repaired(data_dir)
     if json:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from unittest import mock
 
 import msgspec
+import zstandard
 from structlog.testing import capture_logs
 
 from gateway.config import Queue
@@ -13,16 +17,24 @@ from gateway.quantity import Bytes
 from gateway.queue import ALL_TENANTS, Consumer, Entry, GapReason, Ledger, Refused, Subject, SubjectKind
 from gateway.queue.wal import record, segment
 from gateway.queue.wal.damage import FOLDER
+from gateway.queue.wal.inspect import Inspection, Inspector
+from gateway.queue.wal.journal import Journal
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
+from gateway.queue.wal.repair import repair
 from gateway.telemetry import Event, Metrics
 from tests.clock import ManualClock
+from tests.inline_threads import inline_loop, inline_threads
 from tests.memory_files import MemoryFiles
 
 SECTOR = 512
 LONG_AGO_S = 1.0
+REPAIR_EACH = 5  # every so many directories are repaired, too
 CONSUMERS = {"siem_a": "a", "siem_b": "b", "siem_all": ALL_TENANTS}
 SETTINGS = Queue(disk_budget_bytes=Bytes(64 << 20), segment_bytes=Bytes(256 << 10), compression_level=1)
+
+JOURNAL_BYTES = 16 << 10
+ZEROS_LEFT = 1 << 10  # of those behind the last frame of the active segment
 
 Contents = Mapping[str, bytes]
 
@@ -54,8 +66,13 @@ class Outcome(msgspec.Struct, frozen=True):
     contents: dict[str, bytes]
 
 
-async def reopened(contents: Contents) -> WalQueue:
-    return await open_queue(MemoryFiles(contents), SETTINGS, clock=ManualClock(), metrics=Metrics())
+@contextmanager
+def workshop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that runs everything in its own thread, and journals small enough to go through bit by bit."""
+    loop = inline_loop()
+    with inline_threads(), mock.patch.dict(Journal.__init__.__kwdefaults__, journal_bytes=JOURNAL_BYTES):
+        yield loop
+    loop.close()
 
 
 def entry(tenant: str, first: int, count: int, padding: int) -> Entry:
@@ -82,6 +99,8 @@ async def build() -> dict[str, bytes]:
             await queue.append([Entry(Subject(SubjectKind.BACKFILL, "siem_a"), b'{"id":"old-0"}\n{"id":"old-1"}', 2)])
         await _work(queue, run)
         await queue.close()
+    active = max(name for name in files.contents if name.endswith(".seg"))
+    files.truncate(active, len(bytes(files.contents[active]).rstrip(b"\0")) + ZEROS_LEFT)
     return {name: bytes(content) for name, content in files.contents.items()}
 
 
@@ -203,8 +222,6 @@ class Layout:
 
 
 def _lines(header: record.Header, body: bytes) -> tuple[str, list[bytes]]:
-    import zstandard
-
     payload = body[header.name_bytes :]
     if header.kind == record.Kind.DEAD_LETTER:
         return record.subject_of(header, body).name, [msgspec.msgpack.decode(payload)["line"]]
@@ -245,11 +262,11 @@ def replaced(name: str, content: bytes, at: int, sector: bytes, what: str) -> Fa
     return Fault(name, what, at, end, content[:at] + sector[: end - at].ljust(end - at, b"\0") + content[end:])
 
 
-def sectors(contents: Contents, name: str, rng: random.Random, limit: int) -> Iterator[Fault]:
+def sectors(contents: Contents, name: str, rng: random.Random) -> Iterator[Fault]:
     """Each sector zeroed (which is also its older version, before it was written), garbage, or another file's."""
     content = contents[name]
     others = [other for other in contents if other != name and other.rpartition(".")[2] == name.rpartition(".")[2]]
-    for at in range(0, min(len(content), limit), SECTOR):
+    for at in range(0, len(content), SECTOR):
         yield replaced(name, content, at, b"", "zeroed sector")
         yield replaced(name, content, at, rng.randbytes(SECTOR), "garbage sector")
         for other in others:
@@ -270,6 +287,7 @@ def _halves(at: int) -> list[tuple[int, int]]:
 class Judge:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.tried = 0
 
     async def try_out(self, fault: Fault) -> None:
         """Open the directory with this fault. Raises AssertionError with the fault's name where a promise is broken."""
@@ -277,8 +295,13 @@ class Judge:
         if fault.content is not None:
             contents[fault.name] = fault.content
         try:
+            inspected = Inspector(MemoryFiles(contents)).run()
             found = await outcome(contents)
             self._check(fault, found)
+            self._is_found(fault, found, inspected)
+            self.tried += 1
+            if self.tried % REPAIR_EACH == 0:
+                await self._repaired(contents, found)
         except Exception as error:
             raise AssertionError(f"{fault.name} {fault.what} at {fault.start}: {error!r}") from error
 
@@ -315,6 +338,30 @@ class Judge:
         assert any(fault.name in detail for detail in seen.details) or fault.start < segment.HEADER_BYTES
         if fault.what != "cut":
             assert [piece for piece in found.kept if piece.startswith(fault.name.replace("/", "_"))], "kept"
+
+    def _is_found(self, fault: Fault, found: Outcome, inspected: Inspection) -> None:
+        """``gateway log verify`` names what a start lost, and the books at rest balance."""
+        assert all(books.balanced for books in inspected.consumers) or fault.name.startswith("cursors/")
+        lost = {name: seen.gaps.get(GapReason.CORRUPT, 0) for name, seen in found.consumers.items()}
+        if any(lost.values()):
+            named = {item.file for item in inspected.damage}
+            assert fault.name in named or (fault.content is None and "log/" in named), "verify names the file"
+        if fault.name.startswith("log/"):
+            for books in inspected.consumers:
+                assert lost[books.id] <= books.unreadable <= len(self.layout.touched(fault)[books.id]), "verify counts"
+
+    async def _repaired(self, contents: Contents, found: Outcome) -> None:
+        """After a repair the directory is sound, and its destinations get what they would have got without it."""
+        files = MemoryFiles(contents)
+        with capture_logs():
+            repair(files)
+        left = Inspector(files).run().damage
+        assert {item.file.partition("/")[0] for item in left if item.what and not item.events} <= {"cursors"}, left
+        again = await outcome({name: bytes(content) for name, content in files.contents.items()})
+        for name, seen in again.consumers.items():
+            before = found.consumers[name]
+            assert (seen.delivered, seen.dead_letters) == (before.delivered, before.dead_letters)
+            assert (seen.ledger, seen.gaps) == (before.ledger, before.gaps)
 
     def _journal(self, _: Fault, found: Outcome) -> None:
         """Duplicates at most."""

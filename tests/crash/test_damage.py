@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-import pytest
-
-from tests.crash.damaged_directory import (
-    Fault,
-    Judge,
-    Layout,
-    build,
-    cut,
-    flipped,
-    gone,
-    outcome,
-    sectors,
-)
+from gateway.queue.wal.inspect import Inspector
+from tests.crash.damaged_directory import Fault, Judge, Layout, build, cut, flipped, gone, outcome, sectors, workshop
+from tests.memory_files import MemoryFiles
 
 SAMPLES_PER_STRUCTURE = 2
-SWEPT_BEHIND = 64  # bytes of the zeros behind the last frame that the whole sweep goes through
 
 
-@pytest.fixture
-async def layout() -> Layout:
-    contents = await build()
-    sound = await outcome(contents)
-    assert sound.corrupt == []
-    return Layout(contents, sound)
-
-
-async def test_sampled_damage_costs_only_what_it_hits(layout: Layout) -> None:
-    """Some bits and cuts of every structure, every sector and every file."""
-    rng = random.Random(7)
-    tried = await _try_all(layout, _sampled(layout, rng))
-    assert tried > 1000
-
-
-async def _try_all(layout: Layout, faults: Iterable[Fault]) -> int:
-    judge, tried = Judge(layout), 0
-    for fault in faults:
-        await judge.try_out(fault)
-        tried += 1
-    return tried
+def test_damage_costs_only_what_it_hits(soak: bool) -> None:
+    """Flipped bits, cuts, sectors and files that are gone: of every structure some, with ``--soak`` all there are."""
+    with workshop() as loop:
+        contents = loop.run_until_complete(build())
+        assert Inspector(MemoryFiles(contents)).run().damage == []
+        sound = loop.run_until_complete(outcome(contents))
+        assert sound.corrupt == []
+        layout = Layout(contents, sound)
+        judge = Judge(layout)
+        for fault in _everything(layout) if soak else _sampled(layout, random.Random(7)):
+            loop.run_until_complete(judge.try_out(fault))
+    assert judge.tried > (100_000 if soak else 1_000)
 
 
 def _sampled(layout: Layout, rng: random.Random) -> Iterator[Fault]:
@@ -53,5 +33,14 @@ def _sampled(layout: Layout, rng: random.Random) -> Iterator[Fault]:
             for _ in range(SAMPLES_PER_STRUCTURE if end > start else 0):
                 yield flipped(name, content, rng.randrange(start * 8, end * 8))
                 yield cut(name, content, rng.randrange(start, end))
-        last = layout.structures[name][-1][1]
-        yield from sectors(layout.contents, name, rng, last + 512)
+        yield from sectors(layout.contents, name, rng)
+
+
+def _everything(layout: Layout) -> Iterator[Fault]:
+    rng = random.Random(7)
+    for name, content in layout.contents.items():
+        yield gone(name, content)
+        yield from sectors(layout.contents, name, rng)
+        for at in range(len(content)):
+            yield cut(name, content, at)
+            yield from (flipped(name, content, at * 8 + bit) for bit in range(8))

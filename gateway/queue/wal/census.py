@@ -20,8 +20,9 @@ EVERYBODY = Subject(Lane.TENANT, ALL_TENANTS)
 class Books(msgspec.Struct, frozen=True):
     """One consumer's, as of the last checkpoint. ``accepted`` is what the log gave it, by the log's own numbers.
 
-    ``unreadable`` of the pending events are in no sound frame. ``imbalance`` is what the two sides disagree about:
-    events that the cursor passed against those that the counters know, and dropped events against those in gaps.
+    ``unreadable`` events behind the floor are in no sound frame; some may be settled out of order. ``imbalance`` is
+    what the two sides disagree about: events that the cursor passed against those that the counters know, and dropped
+    events against those in gaps.
     """
 
     id: str

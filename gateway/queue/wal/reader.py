@@ -6,7 +6,7 @@ from the numbers of the frames how many of its events were in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import zstandard
@@ -159,26 +159,20 @@ def _walk(
     limit = item.durable_end
     passed = start.offset
     unplaced: list[segment.Damage] = []  # they end where the next sound frame begins
-
-    known = {subject.name.encode() for subject in item.shares or ()}
-
-    def wants(header: record.Header, name: bytes) -> bool:
-        """Also a frame of a subject that nobody knows of here, since the name may be what is damaged."""
-        if header.kind != record.Kind.EVENTS:
-            return False
-        return wanted.matches(header.subject_kind, name) or (item.shares is not None and name not in known)
-
-    for found in segment.walk(read_at, seed=item.seed, start=start.position, limit=limit, proven=limit, wants=wants):
+    for found in segment.walk(
+        read_at, seed=item.seed, start=start.position, limit=limit, proven=limit, wants=_asking(item, wanted)
+    ):
         match found:
             case segment.Located(position=position, header=header, body=body):
-                _place(lost, item, unplaced, passed, header.first_offset)
+                if unplaced:
+                    _place(lost, item, unplaced, passed, header.first_offset)
                 passed = header.first_offset + header.events
-                frame = _decode(header, body) if body is not None else None
-                if frame is None and body is not None:
-                    damage.report(files, item.name, position, header.frame_bytes, "a frame that cannot be unpacked")
-                    lost.append(_lost(item, segment.Damage(position, header.frame_bytes, header), passed, passed))
-                if frame is not None and not wanted.matches(header.subject_kind, frame.subject.name.encode()):
-                    frame = None
+                frame = None
+                if body is not None and wanted.matches(header.subject_kind, body[: header.name_bytes]):
+                    frame = _decode(header, body)
+                    if frame is None:
+                        damage.report(files, item.name, position, header.frame_bytes, "a frame that cannot be unpacked")
+                        lost.append(_lost(item, segment.Damage(position, header.frame_bytes, header), passed, passed))
                 yield _Found(passed, position + header.frame_bytes, frame)
             case segment.Damage(position=position, length=length):
                 damage.report(files, item.name, position, length, segment.describe(found))
@@ -187,6 +181,18 @@ def _walk(
                 if position < limit:
                     unplaced.append(segment.Damage(position, limit - position, None))
                 _place(lost, item, unplaced, passed, end_offset)
+
+
+def _asking(item: Segment, wanted: Wanted) -> Callable[[record.Header, bytes], bool]:
+    """Which bodies to read: also those of subjects that the segment has not, since the name may be what is damaged."""
+    known = {subject.name.encode() for subject in item.shares or ()}
+
+    def wants(header: record.Header, name: bytes) -> bool:
+        if header.kind != record.Kind.EVENTS:
+            return False
+        return wanted.matches(header.subject_kind, name) or (item.shares is not None and name not in known)
+
+    return wants
 
 
 def _place(lost: list[Lost], item: Segment, unplaced: list[segment.Damage], first: int, end: int) -> None:

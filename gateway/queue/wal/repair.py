@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.queue.wal import compaction, meta
+from gateway.queue.wal import compaction, damage, meta
 from gateway.queue.wal.dead_letters import DeadLetterFile, consumer_ids
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.inspect import DamageReport, Inspector
@@ -53,6 +53,9 @@ def repair(files: Files) -> Repair:
         if item.name in damaged:
             done.append(_rewrite(files, item, log_id, number))
             number += 1
+    done += [
+        _put_away(files, name) for name in _unreadable(files, {item.name for item in recovered.segments}) & damaged
+    ]
     for consumer_id in consumer_ids(files):
         if f"dead-letters/{consumer_id}.log" in damaged:
             letters = DeadLetterFile(files, log_id=log_id, consumer_id=consumer_id)
@@ -61,6 +64,18 @@ def repair(files: Files) -> Repair:
             done.append(f"dead-letters/{consumer_id}.log: rewritten with the {len(letters)} that are sound")
     done += [f"{name}: left to the next start" for name in sorted(damaged) if name.startswith("cursors/")]
     return Repair(found, done)
+
+
+def _unreadable(files: Files, readable: set[str]) -> set[str]:
+    """Segments without a sound header, of which nothing can be read."""
+    return {f"log/{name}" for name in files.names("log") if name.endswith(".seg")} - readable
+
+
+def _put_away(files: Files, name: str) -> str:
+    files.names(damage.FOLDER)  # makes it
+    aside = damage.piece_name(name, 0) + ".whole"
+    files.rename(name, aside)
+    return f"{name}: moved to {aside}, since nothing of it can be read"
 
 
 def _rewrite(files: Files, old: Segment, log_id: bytes, number: int) -> str:
