@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
-import structlog
 
 from gateway.queue import (
     ALL_TENANTS,
@@ -24,19 +22,18 @@ from gateway.queue import (
     Refused,
     Subject,
 )
+from gateway.queue.wal.alarm import ImbalanceAlarm
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
-from gateway.queue.wal.feed import Feed, FrameStore
+from gateway.queue.wal.feed import Feed, FrameStore, event_id
 from gateway.queue.wal.reader import Lost, where
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
-from gateway.telemetry import Event
 
 WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
 WINDOW_SPANS_MAX = 65_536
 MEMO_BYTES_MAX = 4096
 REPLAY_CHUNK = 500
-IMBALANCE_INTERVAL_S = 60.0  # between two lines that say that the same books do not balance
 
 T = TypeVar("T")
 
@@ -74,7 +71,7 @@ class WalConsumer:
         self._wake = asyncio.Event()
         self._leaving = 0  # dead letters that are about to be forgotten: no checkpoint may count on them
         self._last_gap_end = -1
-        self._imbalance_said_s = -math.inf
+        self._alarm = ImbalanceAlarm(state.consumer_id, state.tenant_id)
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
         self.journaled_floor = state.floor
         self.failing = False
@@ -198,8 +195,7 @@ class WalConsumer:
             pending=pending,
             balanced=accepted == settled + pending,
         )
-        if not ledger.balanced:
-            self._say_imbalanced(ledger)
+        self._alarm.look_at(ledger, self._log.now_s())
         return ledger
 
     def backlog(self) -> Backlog:
@@ -427,18 +423,6 @@ class WalConsumer:
             self._leaving = 0
             self._log.mark_changed(self)
 
-    def _say_imbalanced(self, ledger: Ledger) -> None:
-        now_s = self._log.now_s()
-        if abs(now_s - self._imbalance_said_s) >= IMBALANCE_INTERVAL_S:
-            self._imbalance_said_s = now_s
-            structlog.get_logger().error(
-                Event.LEDGER_IMBALANCED,
-                destination=self.id,
-                tenant=self.tenant_id,
-                imbalance=ledger.imbalance(),
-                **msgspec.structs.asdict(ledger),
-            )
-
     def _chosen(self, numbers: Sequence[int] | None) -> list[int]:
         known = self._dead_letters.all_numbers()
         if numbers is None:
@@ -455,17 +439,3 @@ class WalConsumer:
         await self._log.append([Entry(subject, payload, len(letters))])
         await self._log.in_thread(lambda: self._dead_letters.forget(numbers))
         return len(letters)
-
-
-class _Named(msgspec.Struct):
-    id: str
-
-
-_decode_id = msgspec.json.Decoder(_Named).decode
-
-
-def event_id(line: bytes) -> str | None:
-    try:
-        return _decode_id(line).id
-    except msgspec.MsgspecError:
-        return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+import msgspec
+
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal.cursor import Lane, Place
 from gateway.queue.wal.reader import Bookmark, Chunk, Lost, Wanted
@@ -148,3 +150,17 @@ class Feed:
     def _in_memory(self, lane: Lane) -> FrameList:
         tail = self._store.tail
         return tail.of_stream() if lane is Lane.TENANT and self._of_all else tail.of_subject(self.lanes[lane])
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
+
+
+def event_id(line: bytes) -> str | None:
+    try:
+        return _decode_id(line).id
+    except msgspec.MsgspecError:
+        return None
