@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 from typing import Protocol
 
 import msgspec
@@ -14,7 +15,6 @@ from gateway.queue.wal.tail import FrameList, MemoryTail
 from gateway.queue.wal.writer import Frame
 
 READ_AHEAD_BYTES = 1 << 20
-LOST_KEPT = 100  # damaged stretches that a gap can still name
 
 _NOWHERE = Bookmark(0, 0, 0)
 
@@ -44,7 +44,8 @@ class Feed:
         self._wanted = Wanted(tenant_id, consumer_id)
         self._ahead: deque[Frame] = deque()
         self._bookmark = _NOWHERE
-        self._lost: deque[Lost] = deque(maxlen=LOST_KEPT)
+        self._lost: deque[Lost] = deque()  # of what was read ahead
+        self._seen_ahead: dict[Lane, tuple[int, Frame]] = {}
         self._rewinds = 0
         self._split: tuple[Frame | None, list[bytes]] = (None, [])
 
@@ -96,11 +97,22 @@ class Feed:
         return True
 
     def lost_between(self, first_offset: int, end_offset: int) -> list[Lost]:
-        """The damaged stretches that were met among these events of the log."""
-        return [lost for lost in self._lost if lost.first_offset < end_offset and lost.end_offset > first_offset]
+        """The damaged stretches that were met among these events of the log. Nothing before them is asked for again."""
+        while self._lost and self._lost[0].end_offset <= first_offset:
+            self._lost.popleft()
+        return list(takewhile(lambda lost: lost.first_offset < end_offset, self._lost))
 
     async def first_behind(self, lane: Lane, place: Place) -> Frame | None:
         """The lane's first frame behind ``place`` that can be read, wherever it is. Slow: for use around damage."""
+        sequence = place.sequence(lane)
+        known, frame = self._seen_ahead.get(lane, (-1, None))
+        if known != sequence:
+            frame = await self._search(lane, place)
+            if frame is not None:
+                self._seen_ahead[lane] = sequence, frame
+        return frame
+
+    async def _search(self, lane: Lane, place: Place) -> Frame | None:
         for frame in self._ahead:
             if frame.subject.kind is lane and self._sequence_end(frame) > place.sequence(lane):
                 return frame

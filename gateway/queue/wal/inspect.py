@@ -116,9 +116,9 @@ class Inspector:
                 ends[found.header.previous_id] = found.header.previous_end
                 newest[found.header.first_offset] = found  # names are in order of offset and id
         ordered = list(newest.values())
-        behind = [item.header.first_offset for item in ordered[1:]]
+        behind = [*(item.header.first_offset for item in ordered), None][1:]
         reports = []
-        for item, end_offset in zip(ordered, [*behind, None], strict=True):
+        for item, end_offset in zip(ordered, behind, strict=True):
             header = item.header
             trusted = header.sealed_end or ends.get(header.segment_id)
             reports.append(self._segment(item, trusted, proven.get(header.segment_id, 0), end_offset))

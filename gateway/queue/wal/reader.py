@@ -49,7 +49,7 @@ class Bookmark(msgspec.Struct, frozen=True):
 
 class Lost(msgspec.Struct, frozen=True):
     """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known, ``file``
-    empty where the log has no segment with these events.
+    empty where no frame has these events any more: nobody needed them, or they were damaged.
     """
 
     first_offset: int
@@ -93,7 +93,8 @@ def read(
     lost: list[Lost] = []
     size = 0
     bookmark = start
-    for item, behind in zip(segments, [*(item.first_offset for item in segments[1:]), end_offset], strict=True):
+    behind_each = [*(item.first_offset for item in segments), end_offset][1:]
+    for item, behind in zip(segments, behind_each, strict=True):
         if behind <= start.offset:
             continue
         if not wanted.may_be_in(item):
@@ -166,6 +167,8 @@ def _walk(
             case segment.Located(position=position, header=header, body=body):
                 if unplaced:
                     _place(lost, item, unplaced, passed, header.first_offset)
+                elif header.first_offset > passed:  # left out when the segment was rewritten
+                    lost.append(Lost(passed, header.first_offset, "", 0, 0, 0))
                 passed = header.first_offset + header.events
                 frame = None
                 if body is not None and wanted.matches(header.subject_kind, body[: header.name_bytes]):

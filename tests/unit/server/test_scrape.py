@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from gateway.providers.codec import Reply
+from gateway.queue.wal.cursor import Cursor
+from gateway.telemetry import Event as LogEvent
 from tests.events import event, events
 from tests.loopback_gateway import Gateway
 
@@ -178,3 +182,28 @@ async def test_no_label_holds_what_events_or_callers_chose(streaming: Gateway) -
     text = (await streaming.ask("GET", "/metrics")).body
     assert b"unheard" not in text
     assert b"a name" not in text
+
+
+async def test_books_that_do_not_balance_show_in_the_ledger_and_the_metrics(
+    streaming: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A settlement that forgets to count: ``balanced`` is false, and the gauge says by how many events."""
+
+    class ForgetfulCursor(Cursor):
+        def settle(self, positions: Sequence[int], outcome: str) -> None:
+            super().settle(positions, outcome)
+            self._counters[outcome] -= 1
+
+    sound = await streaming.make_destination()
+    monkeypatch.setattr("gateway.queue.wal.consumer.Cursor", ForgetfulCursor)
+    forgetful = await streaming.make_destination()
+    with capture_logs() as logs:
+        await streaming.post(event())
+        await streaming.settled(sound)
+        await streaming.settled(forgetful)
+        seen = await scrape(streaming)
+    assert (await streaming.ledger(sound))["balanced"] is True
+    assert (await streaming.ledger(forgetful))["balanced"] is False
+    assert seen.value("gateway_ledger_imbalance_events", destination=sound) == 0
+    assert seen.value("gateway_ledger_imbalance_events", destination=forgetful) == 1
+    assert {line["destination"] for line in logs if line["event"] == LogEvent.LEDGER_IMBALANCED} == {forgetful}
