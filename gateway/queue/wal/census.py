@@ -76,7 +76,7 @@ class Census:
         return fresh
 
     def knows(self, subject: Subject) -> bool:
-        return subject in self._present
+        return subject in self.numbers.next_sequence
 
     def books(self, state: CursorState, gaps: Mapping[int, Gap]) -> Books:
         start, floor, counters = state.start, state.floor, state.counters

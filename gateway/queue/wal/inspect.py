@@ -85,8 +85,8 @@ class Inspector:
             self._note(self._files, meta.NAME, 0, 0, "missing or damaged; the next start makes it anew")
         self._log_id = log_id
         before = restore(self._files, log_id, self._note)
-        segments = self._segments(before.proven)
         self._census.numbers.raise_to(before.numbers)
+        segments = self._segments(before.proven)
         restored = restore(self._files, log_id, lambda *_: None)  # what a running gateway removed meanwhile was passed
         books = [self._census.books(state, restored.gaps.get(name, {})) for name, state in restored.states.items()]
         for state in restored.states.values():
@@ -102,7 +102,7 @@ class Inspector:
         """Events that somebody waits for and no frame has: nothing new where damage at that place is known."""
         known = (item for item in self._damage if item.end_offset)
         if not any(item.first_offset < end and item.end_offset > first for item in known):
-            what = "events that a destination waits for are in no segment: a file is missing"
+            what = "events that a destination waits for are in no segment"
             self._damage.append(DamageReport("log/", 0, 0, events, subject.name, what, first, end))
 
     # -- segments

@@ -59,6 +59,76 @@ def test_damage_fails_the_verification(gateway_command: Command, tmp_path: Path)
     assert json.loads(gateway_command("log", "verify", str(tmp_path), "--json").stdout)["damage"][0]["events"] == 3
 
 
+def damaged(folder: Path) -> Path:
+    """A directory with three damaged events; returns their segment."""
+    asyncio.run(fill(folder))
+    (segment,) = [path for path in folder.rglob("*.seg") if MARK in path.read_bytes()]
+    content = bytearray(segment.read_bytes())
+    content[content.index(MARK)] ^= 1
+    segment.write_bytes(content)
+    return segment
+
+
+def test_the_verification_names_file_byte_tenant_and_events(gateway_command: Command, tmp_path: Path) -> None:
+    """And what each destination misses of it, counted frame by frame."""
+    segment = damaged(tmp_path)
+    found = json.loads(gateway_command("log", "verify", str(tmp_path), "--json").stdout)
+    (damage,) = found["damage"]
+    assert (damage["file"], damage["at_byte"]) == (f"log/{segment.name}", 4096)
+    assert (damage["tenant"], damage["events"]) == ("t1", 3)
+    (books,) = found["books"]
+    assert (books["accepted"], books["pending"], books["unreadable"], books["balanced"]) == (4, 4, 3, True)
+
+
+def test_files_that_are_missing_are_damage(gateway_command: Command, tmp_path: Path) -> None:
+    """A segment with events that a destination waits for, META, dead letters."""
+    asyncio.run(fill(tmp_path))
+    (segment,) = [path for path in tmp_path.rglob("*.seg") if MARK in path.read_bytes()]
+    segment.unlink()
+    (tmp_path / "META").unlink()
+    result = gateway_command("log", "verify", str(tmp_path), "--json")
+    assert result.exit_code == 1
+    damage = {item["file"]: (item["tenant"], item["events"]) for item in json.loads(result.stdout)["damage"]}
+    assert damage == {"META": (None, None), "log/": ("t1", 4)}
+
+
+def test_a_repair_is_shown_first_and_done_when_it_is_wanted(gateway_command: Command, tmp_path: Path) -> None:
+    """Without ``--yes`` no byte changes; with it the directory is sound, and the damaged bytes are kept."""
+    segment = damaged(tmp_path)
+    (tmp_path / "META").write_text("rubbish")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    shown = gateway_command("log", "repair", str(tmp_path))
+    assert (shown.exit_code, "nothing was changed" in shown.stdout) == (0, True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    done = json.loads(gateway_command("log", "repair", "--yes", "--json", str(tmp_path)).stdout)["done"]
+    assert any(segment.name in line and "rewritten" in line for line in done)
+    assert any(line.startswith("META") for line in done)
+    assert not segment.exists()
+    assert any(MARK[1:] in piece.read_bytes() for piece in (tmp_path / "damaged").iterdir())
+    again = gateway_command("log", "verify", str(tmp_path), "--json")
+    assert [item["what"] for item in json.loads(again.stdout)["damage"]] == [
+        "events that a destination waits for are in no segment"
+    ]
+
+
+def test_a_repair_keeps_off_a_running_gateway(gateway_command: Command, tmp_path: Path) -> None:
+    """The lock of the directory is held: one line says by whom, and nothing is changed."""
+    damaged(tmp_path)
+    files = DiskFiles(tmp_path)
+    files.lock("LOCK")
+    result = gateway_command("log", "repair", "--yes", str(tmp_path))
+    files.unlock()
+    assert result.exit_code != 0
+    assert "in use by process" in result.stderr
+
+
+def test_a_sound_directory_needs_no_repair(gateway_command: Command, tmp_path: Path) -> None:
+    """It says so and does nothing."""
+    asyncio.run(fill(tmp_path))
+    result = gateway_command("log", "repair", "--yes", str(tmp_path))
+    assert (result.exit_code, result.stdout.strip()) == (0, "sound: there is nothing to repair")
+
+
 def test_a_directory_that_is_no_queue_is_refused(gateway_command: Command, tmp_path: Path) -> None:
     """One line says which directory is meant."""
     result = gateway_command("log", "inspect", str(tmp_path))
