@@ -92,6 +92,7 @@ def test_an_empty_variable_clears_text() -> None:
         ("[queue]\ndisk_budget = 1000", "queue.disk_budget must be a size"),
         ("[queue]\nurl = 'nats://127.0.0.1:4222'", "only the embedded write-ahead log"),
         ("[ingest]\nevent_max = '9MiB'", "ingest.event_max must be a size .*, between 1KiB and 8MiB"),
+        ("[ingest]\nbody_max = '33MiB'", "ingest.body_max must be a size .*, between 1KiB and 32MiB"),
         ("[ingest]\nevent_max = '2MiB'\nbody_max = '1MiB'", "ingest.event_max must not be larger than ingest.body_max"),
         ("[retry]\nwindow = 'a day'", "retry.window must be a duration"),
         ("[retry]\nbackoff = '2m'", "retry.backoff must not be larger than retry.backoff_max"),

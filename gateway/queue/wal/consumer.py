@@ -210,7 +210,7 @@ class WalConsumer:
         self._cursor.restore_gaps(gaps)
 
     def book_lost_dead_letters(self, known: int) -> None:
-        """Fewer dead letters are on disk than a checkpoint knew of: the rest can be read no more, and is a gap."""
+        """Fewer dead letters are there than were ``known``: the rest can be read no more, and is a gap."""
         lost = known - len(self._dead_letters)
         if lost > 0:
             self._cursor.lose_dead_letters(lost)
@@ -230,13 +230,18 @@ class WalConsumer:
 
     async def delete_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
-            return await self._log.in_thread(lambda: self._dead_letters.forget(chosen))
+            known = len(self._dead_letters)
+            forgotten = await self._log.in_thread(lambda: self._dead_letters.forget(chosen))
+            self.book_lost_dead_letters(known - forgotten)
+            return forgotten
 
     async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         replayed = 0
         async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
+            known = len(self._dead_letters)
             for start in range(0, len(chosen), REPLAY_CHUNK):
                 replayed += await self._replay(chosen[start : start + REPLAY_CHUNK])
+            self.book_lost_dead_letters(known - replayed)
         return replayed
 
     # -- what the log uses
@@ -256,7 +261,7 @@ class WalConsumer:
     def state(self, *, whole: bool) -> CursorState:
         """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
         self.ledger()
-        return self._cursor.state(whole=whole, dead_letters=len(self._dead_letters) - self._leaving)
+        return self._cursor.state(whole=whole, dead_letters=max(0, len(self._dead_letters) - self._leaving))
 
     def disk_bytes(self) -> int:
         return self._dead_letters.disk_bytes
@@ -304,21 +309,22 @@ class WalConsumer:
     async def _book_losses_before(self, lane: Lane, frame: Frame) -> bool:
         """Damage before this frame may have taken events of the other lanes, too. They are booked first: positions
         follow the order of the log, and what was settled before a restart is known by its position alone.
+
+        True when the place of reading has moved.
         """
-        place, end = self._cursor.place, self.intake_end()
-        damaged = self._feed.lost_between(place.offset, frame.first_offset)
-        if not damaged:
-            return False
+        damaged = self._feed.lost_between(self._cursor.place.offset, frame.first_offset)
         booked = False
-        for other in Lane:
-            sequence = self._cursor.place.sequence(other)
-            if other is lane or sequence >= end.sequence(other):
+        for other in Lane if damaged else ():
+            place, end = self._cursor.place, self.intake_end().sequence(other)
+            sequence = place.sequence(other)
+            if other is lane or sequence >= end:
                 continue
-            following = await self._feed.first_behind(other, self._cursor.place)
-            until = self._feed.sequence(other, following) if following is not None else end.sequence(other)
-            until = min(until, end.sequence(other))
+            following = await self._feed.first_behind(other, place)
+            if self._cursor.place != place:
+                return True  # events were dropped meanwhile
+            until = end if following is None else min(self._feed.sequence(other, following), end)
             if until > sequence:
-                self._lose(other, until, self._cursor.place.offset + until - sequence, following, damaged)
+                self._lose(other, until, place.offset + until - sequence, following, damaged)
                 booked = True
         return booked
 

@@ -71,3 +71,13 @@ def test_rubbish_is_no_frame(data: bytes) -> None:
     """Reading a header from any bytes answers None and never raises."""
     assert record.decode_header(data, 0, SEED) is None
     assert record.decode_header(record.MAGIC + data, 0, SEED) is None
+
+
+def test_the_largest_body_that_is_taken_fits_a_frame_that_is_read_back() -> None:
+    """A frame over the bound of readers would be acknowledged and never found again (``ingest.body_max`` once allowed
+    a GiB).
+    """
+    raw = frame(bytes(32 << 20))
+    header = record.decode_header(raw, 0, SEED)
+    assert header is not None
+    assert header.payload_bytes == 32 << 20

@@ -9,15 +9,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Queue
 from gateway.errors import LogCorrupt, QueueUnavailable
 from gateway.quantity import Bytes
 from gateway.queue import Consumer, Entry, GapReason, Refused, Subject, SubjectKind
+from gateway.queue.wal import damage
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.inspect import inspect_directory
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
+from gateway.telemetry import Event as LogEvent
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
 from tests.faulty_files import FaultyFiles
@@ -320,3 +323,74 @@ async def test_a_directory_of_another_format_is_refused(opened: Opened) -> None:
 
 def newest_segment(root: Path) -> Path:
     return max((root / "log").glob("*.seg"), key=lambda path: path.stat().st_size and b"a-0" in path.read_bytes())
+
+
+@pytest.mark.parametrize("action", ["replay", "delete"])
+async def test_a_dead_letter_that_rots_while_the_gateway_runs_is_a_gap(opened: Opened, action: str) -> None:
+    """Replaying or deleting others rewrites the file: what can no longer be read is dropped, and not forgotten."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(3)])
+    await refuse(a, 0, 1, 2)
+    path = opened.root / "dead-letters" / "siem_a.log"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"a-1")] ^= 1
+    path.write_bytes(content)
+    if action == "replay":
+        assert await a.replay_dead_letters() == 2
+        assert await drained(a) == expected([0, 2])
+        assert (a.ledger().delivered, a.ledger().dropped, a.ledger().dead_lettered) == (2, 1, 0)
+    else:
+        assert await a.delete_dead_letters([1]) == 1
+        assert [letter.event_id for letter in await a.dead_letters()] == ["a-2"]
+        assert (a.ledger().dropped, a.ledger().dead_lettered) == (1, 2)
+    assert [(gap.reason, gap.count) for gap in await a.gaps()] == [(GapReason.CORRUPT, 1)]
+    assert a.ledger().balanced
+
+
+async def test_damage_met_by_compaction_is_kept(opened: Opened) -> None:
+    """The segment goes when it is rewritten; a copy of its damaged bytes stays, and the destination books the gap."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    for n in range(4):
+        await queue.append([entry(n), Entry(Subject(SubjectKind.TENANT, "b"), b'{"p":"' + b"x" * 2000 + b'"}', 1)])
+    for n in range(3):
+        await opened.close()
+        queue = await opened.open(DiskFiles(opened.root))
+        await queue.append([entry(n, "b")])
+    segment = newest_segment(opened.root)
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"a-2")] ^= 1
+    segment.write_bytes(content)
+    await queue._compact_one()
+    assert not segment.exists()
+    assert any(b"-2" in piece.read_bytes() for piece in kept(opened.root))
+    a = queue.consumer("siem_a")
+    assert a is not None
+    assert await drained(a) == expected([0, 1, 3])
+    assert [(gap.reason, gap.count) for gap in await a.gaps()] == [(GapReason.CORRUPT, 1)]
+
+
+async def test_the_damaged_folder_is_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there stays; what no longer fits is named on the log alone."""
+    monkeypatch.setattr(damage, "PIECES_MAX", 2)
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    for n in range(9):
+        await queue.append([entry(n)])
+    await opened.close()
+    segment = newest_segment(opened.root)
+    content = bytearray(segment.read_bytes())
+    for n in (1, 3, 5, 7):
+        content[content.index(b"a-%d" % n)] ^= 1
+    segment.write_bytes(content)
+    with capture_logs() as logs:
+        queue = await opened.open(DiskFiles(opened.root))
+    assert len(kept(opened.root)) == 2
+    said = [line["kept"] for line in logs if line["event"] == LogEvent.LOG_CORRUPT]
+    assert [text.startswith("not kept: damaged/ is full") for text in said] == [False, False, True, True]
+    assert await drained(queue.consumer("siem_a")) == expected([0, 2, 4, 6, 8])
+
+
+def kept(root: Path) -> list[Path]:
+    return sorted((root / "damaged").iterdir())
