@@ -120,7 +120,7 @@ def many(soak: bool) -> Callable[[Callable[[], None]], None]:
     """Runs a property on more examples when there is time."""
 
     def run(property_: Callable[[], None]) -> None:
-        settings(max_examples=20_000 if soak else 150, deadline=None)(property_)()
+        settings(max_examples=5_000 if soak else 150, deadline=None)(property_)()
 
     return run
 
