@@ -16,6 +16,10 @@ MAY_BLOCK = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long tests in their full length")
+
+
 @pytest.fixture(autouse=True)
 def nothing_blocks_the_loop() -> Iterator[None]:
     """A call from the gateway's code that would block the event loop raises BlockingError instead."""

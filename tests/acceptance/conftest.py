@@ -10,6 +10,12 @@ from tests.acceptance.gateway_process import GatewayProcess, StartGateway
 
 
 @pytest.fixture
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether a long test is to run in its full length."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[GatewayProcess]:
     """A running gateway with quick retries."""
     async with GatewayProcess(tmp_path / "data") as process:
