@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ MERGED_BYTES_MAX = 1 << 20
 _COMPRESS_FROM_BYTES = 512
 
 
-class Share(msgspec.Struct, array_like=True):
+class Share(msgspec.Struct, array_like=True, gc=False):
     """What one subject has in a segment. ``end_sequence`` is the sequence behind its last event there.
 
     ``stored_bytes`` are those of its frames in the file, ``payload_bytes`` those of its events before compression.
@@ -387,7 +388,13 @@ class Index(msgspec.Struct, array_like=True, frozen=True):
     rows: list[tuple[int, str, Share]]
 
     def shares(self) -> dict[Subject, Share]:
-        return {Subject(SubjectKind(kind), name): share for kind, name, share in self.rows}
+        return {_subject(kind, name): share for kind, name, share in self.rows}
+
+
+@lru_cache(maxsize=1 << 16)
+def _subject(kind: int, name: str) -> Subject:
+    """One object for each, however many segments name it."""
+    return Subject(SubjectKind(kind), name)
 
 
 def write_index(files: Files, sealed: Segment) -> None:

@@ -8,7 +8,7 @@ have been accepted or not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     arrived: Mapping[str, bytes]
     dead: list[str]
-    gaps: list[Mapping[str, Any]]
+    gaps: Sequence[Mapping[str, Any]]
     ledger: Mapping[str, Any]
 
 
@@ -47,9 +47,7 @@ def of_all(knowledge: Knowledge, wanted: Wanted, seen: Seen) -> list[str]:
     """What must hold once nothing waits."""
     known = seen.arrived.keys() | set(seen.dead)
     missing = {
-        name
-        for name in knowledge.acknowledged_for(wanted)
-        if name not in known and wanted.passes(knowledge.sent[name])
+        name for name in knowledge.acknowledged_for(wanted) if name not in known and wanted.passes(knowledge.sent[name])
     }
     dropped = sum(gap["count"] for gap in seen.gaps)
     return [

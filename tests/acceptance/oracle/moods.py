@@ -43,11 +43,11 @@ MOODS: dict[str, Callable[[random.Random], Script]] = {
     "resetting": _one_of(_RESETS, 0.5),
     "redirecting": _one_of((redirect(_ELSEWHERE), redirect(_ELSEWHERE, status=302)), 0.8),
     "talking rubbish": _one_of(_RUBBISH, 0.5),
-    "taking a part": lambda random_: lambda _: Refuse(
-        lambda line: is_poison(line) or random_.random() < 0.002, status=random_.choice((400, 429))
+    "taking a part": lambda random_: (
+        lambda _: Refuse(lambda line: is_poison(line) or random_.random() < 0.002, status=random_.choice((400, 429)))
     ),
     "slow": _one_of((Slow(0.2),), 0.8),
-    "everything": _one_of((*_RESETS, *_RUBBISH, Respond(503), Respond(429, b"", {"Retry-After": "0"}), Respond(401)), 0.3),
+    "everything": _one_of((*_RESETS, *_RUBBISH, Respond(503), Respond(429, b"", {"Retry-After": "0"})), 0.3),
 }
 
 
