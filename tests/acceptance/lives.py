@@ -51,6 +51,8 @@ class Lives:
 
     async def die_in_the_start(self) -> None:
         """SIGKILL before, while or just after it opens the log, a few times on end."""
+        if self._gateway.is_running:  # the first life has nothing to do
+            await self._gateway.kill()
         for _ in range(self._random.randint(1, 3)):
             await self._gateway.launch()
             await asyncio.sleep(self._random.uniform(0, START_S_KILLED))

@@ -28,7 +28,7 @@ async def test_what_was_acknowledged_survives_every_end(tmp_path: Path, soak: bo
         lives = Lives(gateway, oracle, random.Random(seed))
         try:
             await lives.begin()
-            for _ in range(200 if soak else 6):
+            for _ in range(200 if soak else 5):
                 await lives.one_more()
                 assert lives.complaints == []
             figures = await lives.verdict()

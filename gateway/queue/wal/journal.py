@@ -20,7 +20,7 @@ from gateway.queue import Gap, Subject, SubjectKind
 from gateway.queue.wal import record, segment
 from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.files import File, Files
-from gateway.queue.wal.writer import Numbers
+from gateway.queue.wal.writer import Numbers, is_full
 from gateway.telemetry import Event
 
 JOURNAL_BYTES = 4 << 20
@@ -134,8 +134,13 @@ class Journal:
         temporary, name = f"cursors/{self._generation:016d}.tmp", _path(self._generation)
         header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(header)
-        size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
-        file = self._files.create(temporary, size)
+        needed = segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096
+        try:
+            file = self._files.create(temporary, max(self._journal_bytes, needed))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            file = self._files.create(temporary, needed)  # room to move on for a while, and so to free space
         buffers = self._frame(log_end, states)
         try:
             file.write_at(0, [segment.encode_header(header), *buffers])

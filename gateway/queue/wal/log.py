@@ -30,7 +30,7 @@ from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.tail import MemoryTail
-from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
+from gateway.queue.wal.writer import Committed, Frame, Segment, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0
@@ -190,7 +190,12 @@ class WalQueue:
             consumer = self._admit(WalConsumer(self, state, letters))
             consumer.restore_gaps(restored.gaps.get(state.consumer_id, []))
         await self.in_thread(lambda: remove_strays(self._files, list(restored.states)))
-        await self.checkpoint()
+        try:
+            await self.checkpoint()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            _tell_of_failed_checkpoint(error)
 
     # -- LogView
 
@@ -293,11 +298,7 @@ class WalQueue:
         try:
             await self.checkpoint()
         except OSError as error:
-            structlog.get_logger().error(
-                Event.CHECKPOINT_FAILED,
-                error=str(error),
-                remedy="check the disk; after a crash now events may come twice",
-            )
+            _tell_of_failed_checkpoint(error)
 
     async def _write_checkpoint(self) -> None:
         changed, self._changed = self._changed, {}
@@ -454,6 +455,12 @@ def _event_bytes(segments: Sequence[Segment]) -> dict[Subject, tuple[int, int]]:
                 events, size = sums.get(key, (0, 0))
                 sums[key] = events + share.events, size + share.payload_bytes
     return sums
+
+
+def _tell_of_failed_checkpoint(error: OSError) -> None:
+    structlog.get_logger().error(
+        Event.CHECKPOINT_FAILED, error=str(error), remedy="check the disk; after a crash now events may come twice"
+    )
 
 
 def _gone(consumer_id: str) -> CursorState:

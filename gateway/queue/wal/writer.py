@@ -7,6 +7,7 @@ synced again.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -108,7 +109,11 @@ class _Prepared(NamedTuple):
 
 
 class Writer:
-    """Construction makes the first segment of this process, so it blocks and may raise OSError."""
+    """Construction makes the first segment of this process, so it blocks and may raise OSError.
+
+    On a full disk it is made without one: ``full`` tells why, what is stored can be read, and ``heal`` makes the first
+    segment once there is space. A log that fills its disk could else never be started to be emptied.
+    """
 
     def __init__(
         self,
@@ -138,7 +143,14 @@ class Writer:
         self._sealed: list[Segment] = []
         self._shares: dict[Subject, Share] = {}
         self._file: File | None = None
-        self._active = self._start_segment()
+        self.full: OSError | None = None
+        try:
+            self._active = self._start_segment()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.full = error
+            self._active = self._no_segment()
 
     @property
     def active(self) -> Segment:
@@ -293,6 +305,21 @@ class Writer:
         self._sealed.append(sealed)
         write_index(self._files, sealed)
 
+    def _no_segment(self) -> Segment:
+        """The empty end of the log: behind the last segment of the process before, and in no file."""
+        numbers, (segment_id, durable_end) = self._numbers, self._previous
+        return Segment(
+            segment_id=segment_id,
+            name="",
+            seed=0,
+            first_offset=numbers.next_offset,
+            end_offset=numbers.next_offset,
+            end_stream_sequence=numbers.next_stream_sequence,
+            durable_end=durable_end,
+            file_bytes=0,
+            shares={},
+        )
+
     def _start_segment(self) -> Segment:
         return self._name_segment(*self._new_file())
 
@@ -345,6 +372,11 @@ class Writer:
     def _take_sealed(self) -> list[Segment]:
         sealed, self._sealed = self._sealed, []
         return sealed
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it is space that is missing."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def book_share(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
@@ -24,6 +25,8 @@ from tests.acceptance.oracle.knowledge import Knowledge, Wanted
 from tests.acceptance.oracle.load import Load
 
 PRODUCERS = 6
+POISON_SHARE = 0.001
+STANDSTILL_S_MAX = 30.0
 WANTED = {
     "splunk": Wanted(),
     "datadog": Wanted("tenant-a"),
@@ -61,20 +64,18 @@ class Oracle:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._api = Api(self._session, address, key)
 
-    async def misbehave(self) -> dict[str, str]:
-        """Another mood for each destination. Their names."""
-        chosen = {}
-        for name, receiver in self._receivers.items():
-            chosen[name], receiver.script = moods.some_mood(self._random)
-        return chosen
+    async def misbehave(self, mood: str | None = None) -> None:
+        """Each destination gets the mood, or a random one."""
+        for receiver in self._receivers.values():
+            receiver.script = moods.mood(mood or self._random.choice(list(moods.MOODS)), self._random)
 
     async def behave(self) -> None:
         for receiver in self._receivers.values():
             receiver.script = moods.well
 
-    async def produce(self) -> None:
+    async def produce(self, *, with_poison: bool = True) -> None:
         """Begin to post; it ends when the gateway is gone, or with ``rest``."""
-        self._load = Load(self._knowledge, self._random)
+        self._load = Load(self._knowledge, self._random, poison_share=POISON_SHARE if with_poison else 0.0)
         self._producing = [asyncio.create_task(self._load.produce(self.api)) for _ in range(PRODUCERS)]
 
     async def rest(self) -> dict[str, int]:
@@ -124,13 +125,22 @@ class Oracle:
         return {"sent": len(known.sent), "acknowledged": len(known.acknowledged), "refused": len(known.refused)}
 
     async def _see(self, name: str, destination_id: str) -> judgement.Seen:
-        await self.api.until(destination_id, lambda shown: shown["health"]["pending_events"] == 0)
+        await self._until_nothing_waits(destination_id)
         return judgement.Seen(
             arrived=self._receivers[name].events,
             dead=await self._dead_letters(destination_id),
             gaps=await self.api.listed(destination_id, "gaps"),
             ledger=await self.api.expect(200, "GET", f"/v1/audit/siem/{destination_id}/ledger"),
         )
+
+    async def _until_nothing_waits(self, destination_id: str) -> None:
+        """However long that takes, as long as it goes forward."""
+        last, since_s = -1, time.monotonic()
+        while pending := (await self.api.destination(destination_id))["health"]["pending_events"]:
+            if pending != last:
+                last, since_s = pending, time.monotonic()
+            assert time.monotonic() < since_s + STANDSTILL_S_MAX, await self.api.destination(destination_id)
+            await asyncio.sleep(0.05)
 
     async def _dead_letters(self, destination_id: str) -> list[str]:
         found: list[str] = []

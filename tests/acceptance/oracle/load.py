@@ -21,8 +21,9 @@ _REFUSED_REST_S = 0.05
 class Load:
     """Producers of one life of the gateway. They end when it is gone, or after ``enough``."""
 
-    def __init__(self, knowledge: Knowledge, random_: random.Random) -> None:
+    def __init__(self, knowledge: Knowledge, random_: random.Random, *, poison_share: float) -> None:
         self._knowledge = knowledge
+        self._poison_share = poison_share
         self._random = random_
         self._enough = asyncio.Event()
 
@@ -44,5 +45,9 @@ class Load:
     def _some_event(self) -> Sent:
         random_ = self._random
         tenant_id, action = random_.choice(TENANTS), random_.choice(ACTIONS)
-        text = POISON if random_.random() < 0.003 else f"café {random_.random()}" + "x" * random_.choice((0, 0, 900))
+        text = (
+            POISON
+            if random_.random() < self._poison_share
+            else f"café {random_.random()}" + "x" * random_.choice((0, 0, 900))
+        )
         return Sent(event(tenant_id=tenant_id, action=action, text=text), tenant_id, action)

@@ -51,6 +51,5 @@ MOODS: dict[str, Callable[[random.Random], Script]] = {
 }
 
 
-def some_mood(random_: random.Random) -> tuple[str, Script]:
-    name = random_.choice(list(MOODS))
-    return name, MOODS[name](random_)
+def mood(name: str, random_: random.Random) -> Script:
+    return MOODS[name](random_)
