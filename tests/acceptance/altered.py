@@ -65,10 +65,10 @@ class CountsTwice(WalConsumer):
 class FlipsAByte(Writer):
     """One bit of every hundredth frame is another before its checksum is made."""
 
-    _frames = itertools.count(1)
+    _made = itertools.count(1)
 
     def _prepare(self, entries: Sequence[Entry]) -> list[_Prepared]:
-        return [self._flipped(item) if next(self._frames) % 100 == 0 else item for item in super()._prepare(entries)]
+        return [self._flipped(item) if next(self._made) % 100 == 0 else item for item in super()._prepare(entries)]
 
     @staticmethod
     def _flipped(item: _Prepared) -> _Prepared:

@@ -24,6 +24,7 @@ from gateway.queue.wal.files import File, Files
 from gateway.telemetry import Event
 
 MERGED_BYTES_MAX = 1 << 20
+SEGMENT_FRAMES_MAX = 1 << 16  # a start walks the last segment frame by frame: this bounds how long that takes
 _COMPRESS_FROM_BYTES = 512
 
 
@@ -142,6 +143,7 @@ class Writer:
         self._spare: tuple[int, Future[File]] | None = None
         self._sealed: list[Segment] = []
         self._shares: dict[Subject, Share] = {}
+        self._frames = 0
         self._file: File | None = None
         self.full: OSError | None = None
         try:
@@ -210,7 +212,7 @@ class Writer:
     def _make_room(self, size: int) -> None:
         if self._file is None:
             self._active = self._start_segment()
-        elif (
+        elif self._frames >= SEGMENT_FRAMES_MAX or (
             self._active.durable_end + size > self._segment_bytes
             and self._active.end_offset > self._active.first_offset
         ):
@@ -261,6 +263,7 @@ class Writer:
             end_sequence = frame.sequence + frame.count
             self._numbers.next_sequence[frame.subject] = end_sequence
             book_share(self._shares, frame.subject, frame.count, size, len(frame.payload), end_sequence)
+        self._frames += len(frames)
         self._numbers.next_offset, self._numbers.next_stream_sequence = offset, stream
         self._last_time_us = time_us
         durable_end = self._active.durable_end + sum(sizes)
@@ -344,6 +347,7 @@ class Writer:
             file.close()
             raise
         self._file = file
+        self._frames = 0
         self._shares = {}
         return Segment(
             segment_id=number,
