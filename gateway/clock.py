@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -15,10 +18,22 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Seconds that never go back. For deadlines and durations."""
 
+    @property
+    def boot_id(self) -> str:
+        """``monotonic_s`` goes on from one process to the next as long as this stays the same; empty: nobody knows."""
+
     async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
+    """Making one reads a line from the kernel."""
+
+    def __init__(self) -> None:
+        try:
+            self.boot_id = _BOOT_ID.read_text().strip()
+        except OSError:
+            self.boot_id = ""
+
     def time_s(self) -> float:
         return time.time()
 

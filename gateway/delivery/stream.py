@@ -49,7 +49,7 @@ class Stream:
 
     def change(self, destination: Destination) -> None:
         """Apply a new configuration to everything that is not in flight, at once."""
-        if destination.resumed_at_s > self.destination.resumed_at_s:
+        if destination.resumed_at_s != self.destination.resumed_at_s:  # not "later": the clock may have been set back
             self.state.resume()
         self.destination = destination
         self._changed.set()

@@ -7,12 +7,15 @@ Each of the faults is a subclass here and no switch in the product.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gateway import app
 from gateway.cli import main
+from gateway.clock import SystemClock
 from gateway.queue import Entry, Records
 from gateway.queue.wal import log, opening
 from gateway.queue.wal.consumer import WalConsumer
@@ -87,6 +90,13 @@ class ForgetsCheckpoints(Journal):
             super().append(log_end, states)
 
 
+class JumpingClock(SystemClock):
+    """The wall clock is off by as many seconds as the file that ``CLOCK_OFF_BY`` names says at this moment."""
+
+    def time_s(self) -> float:
+        return super().time_s() + float(Path(os.environ["CLOCK_OFF_BY"]).read_text())
+
+
 class HeldBackFile:
     """Written bytes stay in this process until they are synced, so that kill -9 does to them what a power cut does."""
 
@@ -152,6 +162,7 @@ class AnswersBeforeTheSync(HoldsBack):
 ALTERATIONS: dict[str, tuple[object, str, type]] = {
     "nothing": (app, "DiskFiles", DiskFiles),
     "holds-back": (app, "DiskFiles", HoldsBack),
+    "clock-jumps": (app, "SystemClock", JumpingClock),
     "loses-at-intake": (opening, "WalQueue", LosesAtIntake),
     "loses-at-delivery": (log, "WalConsumer", LosesAtDelivery),
     "counts-twice": (log, "WalConsumer", CountsTwice),

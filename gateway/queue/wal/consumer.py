@@ -372,11 +372,12 @@ class WalConsumer:
     ) -> None:
         now_s = self._log.now_s()
         first_frame, first_line = first if isinstance(first, tuple) else (first, None)
+        times_s = [frame.time_us / 1e6 if frame else now_s for frame in (first_frame, last)]
         gap = Gap(
             reason=reason,
             count=count,
-            first_time_s=first_frame.time_us / 1e6 if first_frame else now_s,
-            last_time_s=last.time_us / 1e6 if last else now_s,
+            first_time_s=min(times_s),  # between two starts the clock may have been set back
+            last_time_s=max(times_s),
             first_id=event_id(first_line) if first_line else None,
             last_id=event_id(last.payload.rpartition(b"\n")[2]) if last and reason is not GapReason.CORRUPT else None,
             recorded_at_s=now_s,
