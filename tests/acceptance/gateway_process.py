@@ -43,6 +43,7 @@ class GatewayProcess:
         self.exit_code: int | None = None
         self._output = data_dir.parent / f"{data_dir.name}.stdout"
         self._log = data_dir.parent / f"{data_dir.name}.stderr"
+        self._printed = 0
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -51,6 +52,7 @@ class GatewayProcess:
     async def launch(self) -> None:
         """Start it without waiting for anything."""
         assert not self.is_running
+        self._printed = len(self.output)
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._output.open("ab") as output, self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -64,10 +66,13 @@ class GatewayProcess:
 
     async def start(self) -> None:
         """Start it and wait until it listens. Fails with the end of its log when it does not."""
-        printed = len(self.output)
         await self.launch()
+        await self.meet()
+
+    async def meet(self) -> None:
+        """Wait until the process that was launched listens."""
         async with asyncio.timeout(START_S_MAX):
-            while (found := _ADDRESS.search(self.output, printed)) is None:
+            while (found := _ADDRESS.search(self.output, self._printed)) is None:
                 assert self.is_running, f"the gateway did not start (exit code {await self.wait()}):\n{self.last_words}"
                 await asyncio.sleep(0.01)
         self.address = found[1]

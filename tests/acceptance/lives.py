@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter
 
 from tests.acceptance.gateway_process import GatewayProcess
@@ -37,6 +38,8 @@ class Lives:
             await self.die_in_the_start()
         elif chance < 0.3:
             await self.end_politely()
+        elif chance < 0.4:
+            await self.end_impatiently()
         else:
             await self.die_under_load()
 
@@ -73,6 +76,21 @@ class Lives:
         if _TIMED_OUT not in self._gateway.log[said:]:  # else this machine was too slow, and nobody knows what arrived
             await self._oracle.ask("remember_polite_stop")
         self.ended["stopped under load"] += 1
+
+    async def end_impatiently(self) -> None:
+        """A second SIGTERM while the first one's stop is under way."""
+        await self._revive()
+        await self._oracle.ask("misbehave")
+        await self._oracle.ask("produce")
+        await asyncio.sleep(self._random.uniform(0, LIFE_S_MAX))
+        self._gateway.send(signal.SIGTERM)
+        await asyncio.sleep(self._random.uniform(0, 0.1))
+        if self._gateway.is_running:
+            self._gateway.send(signal.SIGTERM)
+        if (code := await self._gateway.wait()) not in (0, 1):
+            self.complaints.append(f"exit code {code} after SIGTERM twice")
+        await self._oracle.ask("rest")
+        self.ended["stopped twice under load"] += 1
 
     async def verdict(self) -> dict[str, int]:
         """A last life in which everything arrives; the figures of the whole run."""

@@ -28,7 +28,7 @@ async def test_a_clock_that_jumps_costs_nothing(tmp_path: Path, monkeypatch: pyt
         orderly = await gateway.api.create(healthy, ordered=True)
         waiting = await gateway.api.create(dead, ordered=True)
         disabled = await gateway.api.create(healthy, enabled=False, tenant_id="tenant-b")
-        for number, offset_s in enumerate((0, DAY_S, 3 * DAY_S, -DAY_S, DAY_S)):
+        for number, offset_s in enumerate((0, DAY_S, -DAY_S)):
             jump(off_by, offset_s)
             lines = [*events(10), event(tenant_id="tenant-b")]
             sent += lines
@@ -41,7 +41,7 @@ async def test_a_clock_that_jumps_costs_nothing(tmp_path: Path, monkeypatch: pyt
             assert shown["health"]["pending_events"] == len(sent)
         for gap in await gateway.api.listed(disabled, "gaps"):
             assert gap["first_time"] <= gap["last_time"]
-        assert (await gateway.api.ledger(disabled))["dropped"] == 5
+        assert (await gateway.api.ledger(disabled))["dropped"] == 3
         dead.script = None
         for destination, receiver in ((orderly, healthy), (waiting, dead)):
             books = await gateway.api.until_settled(destination)

@@ -84,7 +84,11 @@ class Oracle:
             self._load.enough()
         await asyncio.gather(*self._producing)
         self._producing = []
-        return self._figures()
+        return await self.figures()
+
+    async def figures(self) -> dict[str, int]:
+        known = self._knowledge
+        return {"sent": len(known.sent), "acknowledged": len(known.acknowledged), "refused": len(known.refused)}
 
     async def remember_polite_stop(self) -> None:
         """What has arrived up to now, at destinations that behaved, must not come again."""
@@ -102,7 +106,7 @@ class Oracle:
     async def judge(self, ids: dict[str, str]) -> dict[str, Any]:
         """Wait until nothing waits any more, then complain of all that is wrong."""
         found = list(self._knowledge.complaints)
-        figures: dict[str, Any] = {**self._figures(), "dead_lettered": 0, "dropped": 0, "repeated": 0}
+        figures: dict[str, Any] = {**await self.figures(), "dead_lettered": 0, "dropped": 0, "repeated": 0}
         for name, destination_id in ids.items():
             seen = await self._see(name, destination_id)
             found += _of(name, judgement.of_all(self._knowledge, WANTED[name], seen))
@@ -119,10 +123,6 @@ class Oracle:
             task.cancel()
         await asyncio.gather(*self._producing, return_exceptions=True)
         await self._session.close()
-
-    def _figures(self) -> dict[str, int]:
-        known = self._knowledge
-        return {"sent": len(known.sent), "acknowledged": len(known.acknowledged), "refused": len(known.refused)}
 
     async def _see(self, name: str, destination_id: str) -> judgement.Seen:
         await self._until_nothing_waits(destination_id)
