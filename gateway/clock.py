@@ -25,14 +25,17 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-class SystemClock:
-    """Making one reads a line from the kernel."""
+def this_boot() -> str:
+    """The ``boot_id`` of this machine, as Linux tells it; empty elsewhere. Blocks for a moment."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
-    def __init__(self) -> None:
-        try:
-            self.boot_id = _BOOT_ID.read_text().strip()
-        except OSError:
-            self.boot_id = ""
+
+class SystemClock:
+    def __init__(self, boot_id: str = "") -> None:
+        self.boot_id = boot_id
 
     def time_s(self) -> float:
         return time.time()

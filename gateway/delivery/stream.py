@@ -166,9 +166,12 @@ class Stream:
 
 def _disk_fault(error: Exception) -> OSError | None:
     """The queue's disk is the only thing that raises OSError here: what goes wrong on the wire is an outcome."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, OSError) else None
+    disk, others = error.split(OSError) if isinstance(error, ExceptionGroup) else (error, None)
+    if disk is None or others is not None:
+        return None
+    while isinstance(disk, ExceptionGroup):
+        disk = disk.exceptions[0]
+    return disk if isinstance(disk, OSError) else None
 
 
 async def _collect(worker: Worker) -> Exception | None:

@@ -23,7 +23,7 @@ async def test_of_starts_that_race_one_wins(tmp_path: Path, soak: bool) -> None:
     destination = ""
     async with SplunkReceiver() as receiver:
         try:
-            for _ in range(50 if soak else 3):
+            for _ in range(50 if soak else 2):
                 await asyncio.gather(*(rival.launch() for rival in rivals))
                 winner = await left_alone(rivals)
                 await winner.meet()

@@ -425,7 +425,8 @@ class WalQueue:
             dropped = await consumer.drop_until(retention.place_behind(item, claim), GapReason.DISK_BUDGET, detail)
             structlog.get_logger().warning(Event.LOG_FULL, destination=claim.consumer_id, dropped=dropped)
         await self._checkpoint_quietly()
-        return not any(claim.needs(item) for claim in self._claims() if claim.consumer_id in failing)
+        evicted = {claim.consumer_id for claim in claims}
+        return not any(claim.needs(item) for claim in self._claims() if claim.consumer_id in evicted)
 
     def _claims(self) -> list[retention.Claim]:
         return [retention.Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]

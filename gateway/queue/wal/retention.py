@@ -102,17 +102,26 @@ def unneeded(sealed: Sequence[Segment], claims: Sequence[Claim]) -> list[Segment
 def evictable(
     sealed: Sequence[Segment], claims: Sequence[Claim], failing: frozenset[str]
 ) -> tuple[Segment, list[Claim]] | None:
-    """The oldest segment that failing consumers alone hold, else the oldest in which they hold anything, and their
-    claims on it.
+    """The oldest segment that failing consumers alone hold, else the oldest in which they alone hold anything, and
+    their claims there. Nobody is to give up what then stays on disk for another's sake.
     """
     claiming = [claim for claim in claims if claim.consumer_id in failing]
-    of_failing = need_of(claiming)
+    of_all = need_of(claims)
     of_others = need_of(claim for claim in claims if claim.consumer_id not in failing)
-    held = [item for item in sealed if of_failing.is_in(item)]
+    held = [item for item in sealed if of_all.bytes_in(item) > of_others.bytes_in(item)]
     if not held:
         return None
     item = next((item for item in held if not of_others.is_in(item)), held[0])
-    return item, [claim for claim in claiming if claim.needs(item)]
+    return item, [claim for claim in claiming if _frees(claim, item, of_others)]
+
+
+def _frees(claim: Claim, item: Segment, of_others: Need) -> bool:
+    """Whether something of a segment is needed for this claim and for none of the others."""
+    own, end = need_of([claim]), item.end_stream_sequence
+    return any(
+        own.covers(subject, share.end_sequence, end) and not of_others.covers(subject, share.end_sequence, end)
+        for subject, share in (item.shares or {}).items()
+    )
 
 
 def place_behind(item: Segment, claim: Claim) -> Place:

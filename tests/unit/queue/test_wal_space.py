@@ -120,6 +120,25 @@ async def test_the_failing_give_up_first_and_the_slow_lose_nothing(log: Log) -> 
     assert [line async for line in _ids(slow)] == [b"t2-%d" % n for n in range(slow.ledger().accepted)]
 
 
+async def test_nobody_gives_up_what_stays_for_another(log: Log) -> None:
+    """What a slow and healthy destination of all tenants needs stays on disk, so a failing one keeps it too, and the
+    producer is refused.
+    """
+    slow = await log.queue.add_consumer("siem_all", "*")
+    log.dead.set_failing(True)
+
+    async def fill() -> None:
+        for _ in range(2_000):
+            await log.append(20_000, *[0] * (TENANTS - 1))
+
+    with pytest.raises(QueueFull):
+        await fill()
+    await asyncio.sleep(1.5)  # a look of the retention
+    for consumer in (slow, log.dead):
+        assert await consumer.gaps() == []
+        assert consumer.ledger().pending == consumer.ledger().accepted
+
+
 async def test_a_dead_destination_of_all_tenants_keeps_everything(log: Log) -> None:
     """What one destination of all tenants needs is not rewritten away by what others have passed."""
     of_all = await log.queue.add_consumer("siem_all", "*")
