@@ -24,7 +24,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.announcement import Announcement
-from gateway.clock import SystemClock
+from gateway.clock import SystemClock, this_boot
 from gateway.config import Config, UnixAddress
 from gateway.delivery.supervisor import Supervisor
 from gateway.destinations.catalog import Catalog
@@ -84,7 +84,7 @@ class _Parts(NamedTuple):
 
 async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
     """Everything that runs, wired together. What is closed last is entered first."""
-    clock, metrics, data_dir = SystemClock(), Metrics(), Path(config.data_dir)
+    clock, metrics, data_dir = SystemClock(await asyncio.to_thread(this_boot)), Metrics(), Path(config.data_dir)
     stopping = asyncio.Event()
     files = await asyncio.to_thread(DiskFiles, data_dir)
     queue = await open_queue(files, config.queue, clock=clock, metrics=metrics)

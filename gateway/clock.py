@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -15,10 +18,25 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Seconds that never go back. For deadlines and durations."""
 
+    @property
+    def boot_id(self) -> str:
+        """``monotonic_s`` goes on from one process to the next as long as this stays the same; empty: nobody knows."""
+
     async def sleep(self, seconds: float) -> None: ...
 
 
+def this_boot() -> str:
+    """The ``boot_id`` of this machine, as Linux tells it; empty elsewhere. Blocks for a moment."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
 class SystemClock:
+    def __init__(self, boot_id: str = "") -> None:
+        self.boot_id = boot_id
+
     def time_s(self) -> float:
         return time.time()
 

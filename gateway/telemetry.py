@@ -45,6 +45,7 @@ class Event(enum.StrEnum):
     DESTINATION_DEGRADED = "destination.degraded"
     DESTINATION_RECOVERED = "destination.recovered"
     DESTINATION_FAILED = "destination.failed"
+    DESTINATION_HELD = "destination.held"
     DESTINATION_CRASHED = "destination.crashed"
     DESTINATION_DELETED = "destination.deleted"
     GAP_RECORDED = "gap.recorded"

@@ -11,6 +11,7 @@ class ManualClock:
     """Sleepers wake when ``advance`` passes their time; ``run_until`` jumps from one sleeper to the next."""
 
     def __init__(self, wall_s: float = 1_782_822_900.0) -> None:
+        self.boot_id = "the only boot"
         self._wall_s = wall_s
         self._now_s = 1_000.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []

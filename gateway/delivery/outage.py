@@ -1,8 +1,9 @@
 """The outage clock and what else of a destination's health outlives the process. Plain values; the consumer's memo
 keeps them.
 
-The 24 hours of an outage are counted in time that really passed: by the monotonic clock while the process runs, by
-the wall clock only over the time that it did not. A clock that jumps by a day neither ends an outage nor prolongs it.
+The 24 hours of an outage are counted in time that really passed: by the monotonic clock while the process runs, and
+also over the time that it did not, as long as the machine was not started anew; over that alone by the wall clock. A
+clock that jumps by a day neither ends an outage nor prolongs it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from gateway.delivery.health import LastError
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Times are wall seconds. ``elapsed_s`` is how long the outage had lasted at ``saved_at_s``."""
+    """Times are wall seconds. ``elapsed_s`` is how long the outage had lasted at ``saved_at_s``, which was
+    ``saved_at_monotonic_s`` of ``boot_id``.
+    """
 
     retrying_since_s: float | None = None
     elapsed_s: float = 0.0
     saved_at_s: float = 0.0
+    saved_at_monotonic_s: float = 0.0
+    boot_id: str = ""
     failed_at_s: float | None = None
     last_success_at_s: float | None = None
     last_error_at_s: float | None = None
@@ -40,10 +45,12 @@ def recall(memo: bytes) -> Memory:
 class OutageClock:
     """How long the present outage has lasted. ``now_s`` is monotonic, ``wall_s`` is not."""
 
-    def __init__(self, memory: Memory, *, now_s: float, wall_s: float) -> None:
+    def __init__(self, memory: Memory, *, now_s: float, wall_s: float, boot_id: str) -> None:
         self.since_wall_s = memory.retrying_since_s
-        away_s = max(0.0, wall_s - memory.saved_at_s) if memory.saved_at_s else 0.0
-        self._before_s = memory.elapsed_s + away_s if self.since_wall_s is not None else 0.0
+        same_boot = bool(boot_id) and boot_id == memory.boot_id
+        away_s = now_s - memory.saved_at_monotonic_s if same_boot else wall_s - memory.saved_at_s
+        was_saved = self.since_wall_s is not None and memory.saved_at_s
+        self._before_s = memory.elapsed_s + max(0.0, away_s) if was_saved else 0.0
         self._counted_from_s = now_s
 
     def begin(self, *, now_s: float, wall_s: float) -> bool:

@@ -20,7 +20,7 @@ class DeliveryState:
         self._consumer = consumer
         self._clock = clock
         memory = recall(consumer.memo)
-        self._outage = OutageClock(memory, now_s=clock.monotonic_s(), wall_s=clock.time_s())
+        self._outage = OutageClock(memory, now_s=clock.monotonic_s(), wall_s=clock.time_s(), boot_id=clock.boot_id)
         self.failed_at_s = memory.failed_at_s
         self.last_success_at_s = memory.last_success_at_s
         self.last_error_at_s = memory.last_error_at_s
@@ -134,6 +134,8 @@ class DeliveryState:
             retrying_since_s=since_s,
             elapsed_s=self._outage.elapsed_s(monotonic_s),
             saved_at_s=self._clock.time_s() if since_s is not None else 0.0,
+            saved_at_monotonic_s=monotonic_s if since_s is not None else 0.0,
+            boot_id=self._clock.boot_id if since_s is not None else "",
             failed_at_s=self.failed_at_s,
             last_success_at_s=self.last_success_at_s,
             last_error_at_s=self.last_error_at_s,

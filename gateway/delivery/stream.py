@@ -49,7 +49,7 @@ class Stream:
 
     def change(self, destination: Destination) -> None:
         """Apply a new configuration to everything that is not in flight, at once."""
-        if destination.resumed_at_s > self.destination.resumed_at_s:
+        if destination.resumed_at_s != self.destination.resumed_at_s:  # not "later": the clock may have been set back
             self.state.resume()
         self.destination = destination
         self._changed.set()
@@ -78,12 +78,28 @@ class Stream:
                     )
                     await self._rest(RESTART_S)
                 except Exception as error:  # noqa: BLE001 - the guard around one destination: no fault of it may reach the others
+                    if (fault := _disk_fault(error)) is not None:
+                        self._tell_of_disk(fault)
+                        await self._rest(RESTART_S)
+                        continue
                     failures += 1
                     delay_s = min(RESTART_S * 2.0 ** min(failures, 10), RESTART_MAX_S)
                     structlog.get_logger().error(
                         Event.DESTINATION_CRASHED, destination=self.destination.id, restart_s=delay_s, exc_info=error
                     )
                     await self._rest(delay_s)
+
+    def _tell_of_disk(self, fault: OSError) -> None:
+        """What the provider refused cannot be kept as a dead letter now, so it stays pending and is tried again."""
+        self.state.refused(
+            "disk", "the disk of the data directory fails, so a refused event cannot be kept: wait for it"
+        )
+        structlog.get_logger().warning(
+            Event.DESTINATION_HELD,
+            destination=self.destination.id,
+            error=str(fault),
+            remedy="free space on the disk of the data directory, or check it",
+        )
 
     async def _rest(self, seconds: float) -> None:
         """A change, or the stop, ends it."""
@@ -146,6 +162,16 @@ class Stream:
         if self.destination.deleting and not self.consumer.backlog().pending_events:
             await self._on_flushed(self.destination.id)
             self.removed.set()
+
+
+def _disk_fault(error: Exception) -> OSError | None:
+    """The queue's disk is the only thing that raises OSError here: what goes wrong on the wire is an outcome."""
+    disk, others = error.split(OSError) if isinstance(error, ExceptionGroup) else (error, None)
+    if disk is None or others is not None:
+        return None
+    while isinstance(disk, ExceptionGroup):
+        disk = disk.exceptions[0]
+    return disk if isinstance(disk, OSError) else None
 
 
 async def _collect(worker: Worker) -> Exception | None:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from tests.acceptance.api import Api
 
 ROOT = Path(__file__).parents[2]
 OPERATOR_KEY = "tl_live_operator-of-the-acceptance-tests-0123456789"
+PRODUCT = ("gateway",)
 START_S_MAX = 30.0
 STOP_S_MAX = 30.0
 
@@ -31,15 +32,18 @@ class GatewayProcess:
 
     ``settings`` are those of the gateway with ``_`` for ``.``: ``retry_window="1s"`` is ``GATEWAY_RETRY_WINDOW``. One
     data directory is kept over ``kill`` and ``start``, and so is the log. ``api`` speaks with the operator's key.
+    ``program`` is what Python runs: the product, or a launcher of the tests that changes a part of it.
     """
 
-    def __init__(self, data_dir: Path, /, **settings: str) -> None:
+    def __init__(self, data_dir: Path, /, program: Sequence[str] = PRODUCT, **settings: str) -> None:
         self.data_dir = data_dir
+        self.program = tuple(program)
         self.settings = settings
         self.address = ""
         self.exit_code: int | None = None
         self._output = data_dir.parent / f"{data_dir.name}.stdout"
         self._log = data_dir.parent / f"{data_dir.name}.stderr"
+        self._printed = 0
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -48,10 +52,11 @@ class GatewayProcess:
     async def launch(self) -> None:
         """Start it without waiting for anything."""
         assert not self.is_running
+        self._printed = len(self.output)
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._output.open("ab") as output, self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway", "serve"),
+                *(sys.executable, "-m", *self.program, "serve"),
                 cwd=ROOT,
                 env=self._environment(),
                 stdout=output,
@@ -61,10 +66,13 @@ class GatewayProcess:
 
     async def start(self) -> None:
         """Start it and wait until it listens. Fails with the end of its log when it does not."""
-        printed = len(self.output)
         await self.launch()
+        await self.meet()
+
+    async def meet(self) -> None:
+        """Wait until the process that was launched listens."""
         async with asyncio.timeout(START_S_MAX):
-            while (found := _ADDRESS.search(self.output, printed)) is None:
+            while (found := _ADDRESS.search(self.output, self._printed)) is None:
                 assert self.is_running, f"the gateway did not start (exit code {await self.wait()}):\n{self.last_words}"
                 await asyncio.sleep(0.01)
         self.address = found[1]
@@ -117,7 +125,7 @@ class GatewayProcess:
         try:
             await self.start()
         except BaseException:
-            await self._end()
+            await self.end()
             raise
         return self
 
@@ -125,16 +133,17 @@ class GatewayProcess:
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if kind is not None or not self.is_running:
-            await self._end()
+            await self.end()
         else:
             try:
                 assert await self.terminate() == 0, self.last_words
             finally:
-                await self._end()
+                await self.end()
         if kind is None:
             assert self.faults == []
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Whatever it does, it is gone."""
         if self.is_running:
             self.send(signal.SIGKILL)
         if self._process is not None:

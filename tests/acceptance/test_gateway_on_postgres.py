@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.receivers import Respond, SplunkReceiver, WebhookReceiver, always
+from tests.acceptance.api import WAIT_S_MAX
 from tests.acceptance.audit_events import by_id, events
 from tests.acceptance.gateway_process import GatewayProcess, StartGateway
+from tests.acceptance.lives import QUICK, Lives
+from tests.acceptance.oracle.process import OracleProcess
 from tests.postgres import Postgres, running_postgres
 
 SIEM = "/v1/audit/siem"
@@ -142,3 +147,44 @@ async def test_no_start_with_neither_database_nor_snapshot(postgres: Postgres, t
     (line,) = [line for line in gateway.log.splitlines() if line.startswith("gateway: ")]
     assert "GATEWAY_DATABASE_URL" in line
     assert gateway.faults == []
+
+
+async def test_the_database_goes_and_comes_under_load(postgres: Postgres, tmp_path: Path) -> None:
+    """With five failing destinations and producers that do not pause, the database stops, the gateway is killed and
+    started without it, and the database comes back: no acknowledged event is lost, and a change that was refused
+    meanwhile, with words that name the database, is accepted and takes effect.
+    """
+    gateway = GatewayProcess(tmp_path / "data", **QUICK, database_url=await postgres.new_database())
+    async with OracleProcess(tmp_path, "postgres") as oracle:
+        lives = Lives(gateway, oracle, random.Random("postgres"))
+        try:
+            await lives.begin()
+            webhook = oracle.ids["webhook"]
+            await lives.die_under_load()
+            await gateway.start()
+            await oracle.meet(gateway)
+            await oracle.ask("misbehave")
+            await oracle.ask("produce")
+            await postgres.stop()
+            try:
+                refused = await gateway.api.call("PUT", f"{SIEM}/{webhook}", json={"name": "renamed"})
+                assert refused.status == 503
+                assert "database" in refused.json()["detail"]
+                before = (await oracle.ask("figures"))["acknowledged"]
+                async with asyncio.timeout(WAIT_S_MAX):
+                    while (await oracle.ask("figures"))["acknowledged"] == before:
+                        await asyncio.sleep(0.05)
+                await gateway.kill()
+                await oracle.ask("rest")
+                await lives.die_under_load()
+            finally:
+                await postgres.start()
+            await gateway.start()
+            await oracle.meet(gateway)
+            await gateway.api.until_done("PUT", f"{SIEM}/{webhook}", json={"name": "renamed"})
+            await gateway.api.until(webhook, lambda shown: shown["name"] == "renamed")
+            figures = await lives.verdict()
+            assert lives.complaints == []
+            assert figures["dropped"] == 0
+        finally:
+            await gateway.end()

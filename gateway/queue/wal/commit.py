@@ -7,7 +7,6 @@ whether it takes writes again is tried once a second, also when no producer come
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.errors import QueueUnavailable
 from gateway.queue import Entry
-from gateway.queue.wal.writer import Committed, Writer
+from gateway.queue.wal.writer import Committed, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 COMMIT_BYTES_MAX = 8 << 20
@@ -64,6 +63,8 @@ class GroupCommit:
         self._refusing = False
         self._retry_at_s = 0.0
         self.problem = ""
+        if writer.full is not None:
+            self._fail(writer.full)
 
     async def append(self, entries: Sequence[Entry]) -> None:
         """As ``EventQueue.append``."""
@@ -159,7 +160,7 @@ class GroupCommit:
     def _fail(self, error: BaseException) -> None:
         self._metrics.commit_failures.inc()
         self._retry_at_s = self._clock.monotonic_s() + HEAL_INTERVAL_S
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_full(error):
             self.problem = "the disk of the data directory is full; free space on it or lower queue.disk_budget"
         else:
             self.problem = "the disk of the data directory fails to write; check it and its file system"

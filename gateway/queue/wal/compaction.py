@@ -7,53 +7,41 @@ higher id. Frames keep their numbers; holes between them are what others no long
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
 
-from gateway.queue import ALL_TENANTS, Subject, SubjectKind
+from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
-from gateway.queue.wal.retention import Claim
+from gateway.queue.wal.retention import Need
 from gateway.queue.wal.writer import Segment, Share, book_share, write_index
 
-WORTH_SHARE = 0.5  # rewrite when less than this is needed
-SETTLED_SEGMENTS = 2  # the newest sealed ones are left alone: whoever needs them may be through in a moment
+HELD_PER_NEEDED = 1.2  # how much more than what is needed may stay on disk, beside the slack
 
 
-class Need(msgspec.Struct, frozen=True):
-    """From which sequence on somebody needs a subject's events. Empty where everything is needed."""
+def too_much_is_held(sealed: Sequence[Segment], need: Need, *, slack_bytes: int) -> bool:
+    """Whether the log as a whole keeps so much that nobody needs that rewriting is worth its writes.
 
-    from_sequence: dict[Subject, int]
-
-    def covers(self, subject: Subject, end_sequence: int) -> bool:
-        start = self.from_sequence.get(subject)
-        return start is not None and end_sequence > start
-
-
-def need_of(claims: Sequence[Claim]) -> Need | None:
-    """None when a consumer of all tenants is among those who need something: then everything is needed."""
-    needed: dict[Subject, int] = {}
-    for claim in claims:
-        for lane, subject in claim.lanes.items():
-            if lane is SubjectKind.TENANT and subject.name == ALL_TENANTS:
-                return None
-            floor = claim.floor.sequence(lane)
-            needed[subject] = min(needed.get(subject, floor), floor)
-    return Need(needed)
+    Within the slack fall the segments at the head of the log, which those behind will have passed in a moment.
+    """
+    needed = sum(need.bytes_in(item) for item in sealed)
+    return sum(item.file_bytes for item in sealed) > HELD_PER_NEEDED * needed + slack_bytes
 
 
-def worthwhile(sealed: Sequence[Segment], claims: Sequence[Claim]) -> tuple[Segment, Need] | None:
-    """The oldest segment of which little is needed, with what is."""
-    for item in sealed[: -SETTLED_SEGMENTS or None]:
-        need = need_of([claim for claim in claims if claim.needs(item)])
-        if need is None:
-            continue
-        shares = item.shares or {}
-        live = sum(share.stored_bytes for subject, share in shares.items() if need.covers(subject, share.end_sequence))
-        if live < WORTH_SHARE * (item.file_bytes - segment.HEADER_BYTES):
-            return item, need
-    return None
+def emptiest(sealed: Sequence[Segment], need: Need) -> Segment | None:
+    """The segment of which the least is needed; None when everything of all of them is.
+
+    Taking it first, and no more than it takes, keeps down how often the same events are rewritten.
+    """
+    best, most = None, 0.0
+    for item in sealed:
+        frame_bytes = item.file_bytes - segment.HEADER_BYTES
+        idle = 1 - need.bytes_in(item) / frame_bytes if frame_bytes > 0 else 0.0
+        if idle > most:
+            best, most = item, idle
+    return best
 
 
 def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id: int, now_us: int) -> Segment:
@@ -84,9 +72,13 @@ def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id
     try:
         file.write_at(0, buffers)
         file.sync(0)
+        files.rename(temporary, name)
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk is tried again every second, and must not become fuller by it
+            files.unlink([temporary])
+        raise
     finally:
         file.close()
-    files.rename(temporary, name)
     rewritten = msgspec.structs.replace(
         old, segment_id=segment_id, name=name, seed=seed, durable_end=end, file_bytes=end, shares=shares
     )
@@ -97,7 +89,8 @@ def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id
 def _needed_frames(files: Files, old: Segment, need: Need) -> list[segment.Located]:
     def wants(header: record.Header, name: bytes) -> bool:
         subject = Subject(SubjectKind(header.subject_kind), name.decode(errors="replace"))
-        return need.covers(subject, header.sequence + header.events)
+        end_stream_sequence = header.stream_sequence + header.events
+        return need.covers(subject, header.sequence + header.events, end_stream_sequence)
 
     file = files.open(old.name)
     try:

@@ -392,11 +392,12 @@ class WalConsumer:
         """``times_s``: what is known of when the events were accepted, where ``first`` and ``last`` are not."""
         now_s = self._log.now_s()
         first_frame, first_line = first or (None, None)
+        known_s = [frame.time_us / 1e6 for frame in (first_frame, last) if frame] or list(times_s) or [now_s]
         gap = Gap(
             reason=reason,
             count=count,
-            first_time_s=first_frame.time_us / 1e6 if first_frame else min(times_s, default=now_s),
-            last_time_s=last.time_us / 1e6 if last else max(times_s, default=now_s),
+            first_time_s=min(known_s),  # between two starts the clock may have been set back
+            last_time_s=max(known_s),
             first_id=event_id(first_line) if first_line else None,
             last_id=event_id(last.payload.rpartition(b"\n")[2]) if last else None,
             recorded_at_s=now_s,

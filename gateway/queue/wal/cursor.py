@@ -250,7 +250,8 @@ class Cursor:
             self.gaps[-1] = msgspec.structs.replace(
                 last,
                 count=last.count + gap.count,
-                last_time_s=gap.last_time_s,
+                first_time_s=min(last.first_time_s, gap.first_time_s),
+                last_time_s=max(last.last_time_s, gap.last_time_s),
                 last_id=gap.last_id or last.last_id,
                 detail=gap.detail or last.detail,
             )

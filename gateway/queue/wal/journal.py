@@ -22,7 +22,7 @@ from gateway.queue import Gap, GapReason, Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.files import File, Files
-from gateway.queue.wal.writer import Numbers
+from gateway.queue.wal.writer import Numbers, is_full
 
 JOURNAL_BYTES = 4 << 20
 _NAME = re.compile(r"(\d{16})\.journal")
@@ -143,10 +143,9 @@ class Journal:
         self._forget_old()
         self._generation += 1
         temporary, name = f"cursors/{self._generation:016d}.tmp", _path(self._generation)
-        size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
+        file, size = self._create(temporary, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
         header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0, sealed_end=size)
         self._seed = segment.seed_of(header)
-        file = self._files.create(temporary, size)
         buffers = self._frame(log_end, states)
         try:
             file.write_at(0, [segment.encode_header(header), *buffers])
@@ -162,6 +161,18 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _create(self, name: str, needed: int) -> tuple[File, int]:
+        """A file of the usual size; on a full disk of the ``needed`` one, which is room to move on for a while, and so
+        to free space.
+        """
+        size = max(self._journal_bytes, needed)
+        try:
+            return self._files.create(name, size), size
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return self._files.create(name, needed), needed
 
     def _frame(self, log_end: LogEnd, states: Sequence[CursorState]) -> list[bytes]:
         return record.encode(

@@ -31,7 +31,7 @@ from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.restoration import begin_again
 from gateway.queue.wal.tail import MemoryTail
-from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
+from gateway.queue.wal.writer import Committed, Frame, Segment, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0
@@ -67,6 +67,7 @@ class WalQueue:
         self._files, self._log_id, self._writer = opened.files, opened.log_id, opened.writer
         self._clock = clock
         self._settings = settings
+        self._segment_bytes = opened.segment_bytes
         self._budget = retention.budget_of(settings.disk_budget_bytes, opened.segment_bytes)
         self._refused_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -159,8 +160,8 @@ class WalQueue:
                 await self._checkpoint_quietly()
             await self._commits.heal_if_due()
             if self._clock.monotonic_s() >= next_retention_s:
-                next_retention_s = self._clock.monotonic_s() + RETENTION_INTERVAL_S
-                await self._retain()
+                more = await self._retain()
+                next_retention_s = self._clock.monotonic_s() + (0.0 if more else RETENTION_INTERVAL_S)
 
     def refuse_appends(self) -> None:
         """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
@@ -189,7 +190,12 @@ class WalQueue:
             if not restored.is_damaged:
                 consumer.book_lost_dead_letters(state.dead_letters)
         await self.in_thread(lambda: remove_strays(self._files, list(restored.states)))
-        await self.checkpoint()
+        try:
+            await self.checkpoint()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            _tell_of_failed_checkpoint(error)
 
     # -- LogView
 
@@ -297,11 +303,7 @@ class WalQueue:
         try:
             await self.checkpoint()
         except OSError as error:
-            structlog.get_logger().error(
-                Event.CHECKPOINT_FAILED,
-                error=str(error),
-                remedy="check the disk; after a crash now events may come twice",
-            )
+            _tell_of_failed_checkpoint(error)
 
     async def _write_checkpoint(self) -> None:
         changed, self._changed = self._changed, {}
@@ -348,21 +350,30 @@ class WalQueue:
         for state in everything:
             self._consumers[state.consumer_id].journaled_floor = state.floor
 
-    async def _retain(self) -> None:
-        """Remove segments that nobody needs; over budget, let failing consumers give up their oldest data."""
-        if self._restoring:
-            return
-        await self._remove_unneeded()
-        while self._used_bytes() > self._budget.evict_bytes and await self._evict_oldest():
-            await self._remove_unneeded()
-        await self._compact_one()
+    async def _retain(self) -> bool:
+        """Free what nobody needs. Over budget, free all of it first, then let failing consumers give up their oldest
+        data.
 
-    async def _compact_one(self) -> None:
-        """Rewrite the oldest segment of which little is needed, one in each round."""
-        found = compaction.worthwhile(self._sealed, self._claims())
-        if found is None:
-            return
-        old, need = found
+        Returns whether more is to be rewritten: one segment at a time, so that checkpoints come between.
+        """
+        if self._restoring:
+            return False
+        await self._trim_sealed()
+        await self._remove_unneeded()
+        while self._used_bytes() > self._budget.evict_bytes and (await self._compact() or await self._evict_oldest()):
+            await self._remove_unneeded()
+            if self._changed:
+                await self._checkpoint_quietly()
+        need = retention.need_of(self._claims())
+        too_much = compaction.too_much_is_held(self._sealed, need, slack_bytes=self._segment_bytes)
+        return too_much and await self._compact()
+
+    async def _compact(self) -> bool:
+        """Rewrite the emptiest segment to what is needed of it. Whether that freed anything."""
+        need = retention.need_of(self._claims())
+        old = compaction.emptiest(self._sealed, need)
+        if old is None:
+            return False
         rewrite = partial(
             compaction.rewrite,
             self._files,
@@ -378,10 +389,22 @@ class WalQueue:
             await self.in_thread(lambda: self._files.unlink([old.name, old.index_name]))
         except OSError as error:
             structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[old.name])
-        else:
-            structlog.get_logger().info(
-                Event.LOG_SEGMENT_COMPACTED, segment=new.name, bytes_before=old.file_bytes, bytes_after=new.file_bytes
-            )
+            return False
+        structlog.get_logger().info(
+            Event.LOG_SEGMENT_COMPACTED, segment=new.name, bytes_before=old.file_bytes, bytes_after=new.file_bytes
+        )
+        return True
+
+    async def _trim_sealed(self) -> None:
+        """Give back what was filled ahead of use and never used."""
+        for item in [item for item in self._sealed if item.file_bytes > item.durable_end]:
+            try:
+                await self.in_thread(partial(self._files.truncate, item.name, item.durable_end))
+            except OSError as error:
+                structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[item.name])
+                return
+            trimmed = msgspec.structs.replace(item, file_bytes=item.durable_end)
+            self._sealed = [trimmed if known is item else known for known in self._sealed]
 
     async def _remove_unneeded(self) -> None:
         removable = retention.unneeded(self._sealed, self._claims())
@@ -397,7 +420,7 @@ class WalQueue:
         structlog.get_logger().debug(Event.LOG_SEGMENT_REMOVED, segments=len(removable))
 
     async def _evict_oldest(self) -> bool:
-        """Whether a segment became free by it."""
+        """Whether failing consumers gave up all that they had in a segment."""
         failing = frozenset(consumer.id for consumer in self._consumers.values() if consumer.failing)
         found = retention.evictable(self._sealed, self._claims(), failing)
         if found is None:
@@ -409,7 +432,8 @@ class WalQueue:
             dropped = await consumer.drop_until(retention.place_behind(item, claim), GapReason.DISK_BUDGET, detail)
             structlog.get_logger().warning(Event.LOG_FULL, destination=claim.consumer_id, dropped=dropped)
         await self._checkpoint_quietly()
-        return not any(claim.needs(item) for claim in self._claims())
+        evicted = {claim.consumer_id for claim in claims}
+        return not any(claim.needs(item) for claim in self._claims() if claim.consumer_id in evicted)
 
     def _claims(self) -> list[retention.Claim]:
         return [retention.Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]
@@ -439,6 +463,12 @@ def _event_bytes(segments: Sequence[Segment]) -> dict[Subject, tuple[int, int]]:
                 events, size = sums.get(key, (0, 0))
                 sums[key] = events + share.events, size + share.payload_bytes
     return sums
+
+
+def _tell_of_failed_checkpoint(error: OSError) -> None:
+    structlog.get_logger().error(
+        Event.CHECKPOINT_FAILED, error=str(error), remedy="check the disk; after a crash now events may come twice"
+    )
 
 
 def _gone(consumer_id: str) -> CursorState:

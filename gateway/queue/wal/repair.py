@@ -20,6 +20,7 @@ from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.inspect import DamageReport, Inspector
 from gateway.queue.wal.journal import restore
 from gateway.queue.wal.recovery import recover
+from gateway.queue.wal.retention import Need
 from gateway.queue.wal.writer import Segment
 
 
@@ -79,7 +80,7 @@ def _put_away(files: Files, name: str) -> str:
 
 
 def _rewrite(files: Files, old: Segment, log_id: bytes, number: int) -> str:
-    everything = compaction.Need(dict.fromkeys(old.shares or {}, 0))
+    everything = Need(dict.fromkeys(old.shares or {}, 0), from_stream=0)
     new = compaction.rewrite(files, old, everything, log_id=log_id, segment_id=number, now_us=0)
     files.unlink([old.name, old.index_name])
     sound = sum(share.events for share in (new.shares or {}).values())

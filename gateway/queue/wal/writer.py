@@ -7,9 +7,11 @@ synced again.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -22,10 +24,11 @@ from gateway.queue.wal.files import File, Files
 from gateway.telemetry import Event
 
 MERGED_BYTES_MAX = 1 << 20
+SEGMENT_FRAMES_MAX = 1 << 16  # a start walks the last segment frame by frame: this bounds how long that takes
 _COMPRESS_FROM_BYTES = 512
 
 
-class Share(msgspec.Struct, array_like=True):
+class Share(msgspec.Struct, array_like=True, gc=False):
     """What one subject has in a segment. ``end_sequence`` is the sequence behind its last event there.
 
     ``stored_bytes`` are those of its frames in the file, ``payload_bytes`` those of its events before compression.
@@ -107,7 +110,11 @@ class _Prepared(NamedTuple):
 
 
 class Writer:
-    """Construction makes the first segment of this process, so it blocks and may raise OSError."""
+    """Construction makes the first segment of this process, so it blocks and may raise OSError.
+
+    On a full disk it is made without one: ``full`` tells why, what is stored can be read, and ``heal`` makes the first
+    segment once there is space. A log that fills its disk could else never be started to be emptied.
+    """
 
     def __init__(
         self,
@@ -136,8 +143,16 @@ class Writer:
         self._spare: tuple[int, Future[File]] | None = None
         self._sealed: list[Segment] = []
         self._shares: dict[Subject, Share] = {}
+        self._frames = 0
         self._file: File | None = None
-        self._active = self._start_segment()
+        self.full: OSError | None = None
+        try:
+            self._active = self._start_segment()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.full = error
+            self._active = self._no_segment()
 
     @property
     def active(self) -> Segment:
@@ -197,7 +212,7 @@ class Writer:
     def _make_room(self, size: int) -> None:
         if self._file is None:
             self._active = self._start_segment()
-        elif (
+        elif self._frames >= SEGMENT_FRAMES_MAX or (
             self._active.durable_end + size > self._segment_bytes
             and self._active.end_offset > self._active.first_offset
         ):
@@ -248,6 +263,7 @@ class Writer:
             end_sequence = frame.sequence + frame.count
             self._numbers.next_sequence[frame.subject] = end_sequence
             book_share(self._shares, frame.subject, frame.count, size, len(frame.payload), end_sequence)
+        self._frames += len(frames)
         self._numbers.next_offset, self._numbers.next_stream_sequence = offset, stream
         self._last_time_us = time_us
         durable_end = self._active.durable_end + sum(sizes)
@@ -292,6 +308,21 @@ class Writer:
         self._sealed.append(sealed)
         write_index(self._files, sealed)
 
+    def _no_segment(self) -> Segment:
+        """The empty end of the log: behind the last segment of the process before, and in no file."""
+        numbers, (segment_id, durable_end) = self._numbers, self._previous
+        return Segment(
+            segment_id=segment_id,
+            name="",
+            seed=0,
+            first_offset=numbers.next_offset,
+            end_offset=numbers.next_offset,
+            end_stream_sequence=numbers.next_stream_sequence,
+            durable_end=durable_end,
+            file_bytes=0,
+            shares={},
+        )
+
     def _start_segment(self) -> Segment:
         return self._name_segment(*self._new_file())
 
@@ -316,6 +347,7 @@ class Writer:
             file.close()
             raise
         self._file = file
+        self._frames = 0
         self._shares = {}
         return Segment(
             segment_id=number,
@@ -344,6 +376,11 @@ class Writer:
     def _take_sealed(self) -> list[Segment]:
         sealed, self._sealed = self._sealed, []
         return sealed
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it is space that is missing."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def book_share(
@@ -387,7 +424,13 @@ class Index(msgspec.Struct, array_like=True, frozen=True):
     rows: list[tuple[int, str, Share]]
 
     def shares(self) -> dict[Subject, Share]:
-        return {Subject(SubjectKind(kind), name): share for kind, name, share in self.rows}
+        return {_subject(kind, name): share for kind, name, share in self.rows}
+
+
+@lru_cache(maxsize=1 << 16)
+def _subject(kind: int, name: str) -> Subject:
+    """One object for each, however many segments name it."""
+    return Subject(SubjectKind(kind), name)
 
 
 def write_index(files: Files, sealed: Segment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,17 +90,25 @@ def test_the_limiter_shrinks_when_answers_come_late() -> None:
     assert limiter.limit < before
 
 
+DAY_S = 86_400.0
+
+
 def test_an_outage_is_counted_in_time_that_passed_not_in_clock_jumps() -> None:
-    """The wall clock counts only over the time that the process was away."""
-    clock = OutageClock(Memory(), now_s=100.0, wall_s=1000.0)
+    """Also over the time that the process was away; the wall clock counts only when the machine was started anew."""
+    clock = OutageClock(Memory(), now_s=100.0, wall_s=1000.0, boot_id="first")
     assert clock.begin(now_s=100.0, wall_s=1000.0)
     assert not clock.begin(now_s=150.0, wall_s=90_000.0)
     assert clock.elapsed_s(160.0) == 60.0
-    saved = Memory(retrying_since_s=1000.0, elapsed_s=60.0, saved_at_s=2000.0)
-    again = OutageClock(saved, now_s=5.0, wall_s=2600.0)
-    assert again.elapsed_s(15.0) == 60.0 + 600.0 + 10.0
-    back = OutageClock(saved, now_s=5.0, wall_s=1500.0)
+    saved = Memory(1000.0, elapsed_s=60.0, saved_at_s=2000.0, saved_at_monotonic_s=160.0, boot_id="first")
+    for wall_s in (2030.0, 2030.0 + DAY_S, 2030.0 - DAY_S):
+        again = OutageClock(saved, now_s=190.0, wall_s=wall_s, boot_id="first")
+        assert again.elapsed_s(200.0) == 60.0 + 30.0 + 10.0
+    rebooted = OutageClock(saved, now_s=5.0, wall_s=2600.0, boot_id="second")
+    assert rebooted.elapsed_s(15.0) == 60.0 + 600.0 + 10.0
+    back = OutageClock(saved, now_s=5.0, wall_s=1500.0, boot_id="second")
     assert back.elapsed_s(5.0) == 60.0
+    unknown = OutageClock(msgspec.structs.replace(saved, boot_id=""), now_s=5.0, wall_s=2600.0, boot_id="")
+    assert unknown.elapsed_s(5.0) == 60.0 + 600.0
 
 
 def test_the_memo_keeps_what_must_outlive_the_process() -> None:
