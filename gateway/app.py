@@ -38,7 +38,8 @@ from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import DestinationStore
 from gateway.providers import PROVIDERS
 from gateway.providers.egress import check_url
-from gateway.providers.transport import HttpTransport, tls_context
+from gateway.providers.tls import check_tls, tls_context
+from gateway.providers.transport import HttpTransport
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -101,6 +102,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         secret_box=box,
         providers=PROVIDERS,
         check_endpoint=partial(check_url, policy=config.egress),
+        check_settings=partial(check_tls, policy=config.egress, clock=clock),
         clock=clock,
     )
     supervisor = Supervisor(
@@ -160,6 +162,7 @@ async def _transports(config: Config, resources: AsyncExitStack) -> Callable[[],
         config.egress,
         executor=compressing,
         tls=tls,
+        ca_file=config.delivery.ca_file,
         connect_timeout_s=config.delivery.connect_timeout_s,
     )
 

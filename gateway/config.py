@@ -118,6 +118,7 @@ class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_http: bool = False
     allow_private: bool = False
     allow_networks: tuple[str, ...] = ()
+    allow_insecure_tls: bool = False
 
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(text) for text in self.allow_networks)

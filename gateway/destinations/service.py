@@ -23,7 +23,7 @@ DESTINATIONS_MAX = 10_000
 
 # What a client that sends back what it has read gives beside the members that can be changed.
 READ_ONLY_MEMBERS = frozenset(
-    {"id", "status", "created_at", "updated_at", "credentials_set", "health", "deleting", "revision"}
+    {"id", "status", "created_at", "updated_at", "credentials_set", "health", "deleting", "revision", "warnings"}
 )
 
 _CHANGE_TRIES = 3
@@ -41,7 +41,8 @@ def settings_of(destination: Destination, secret_box: SecretBox) -> Settings:
 
 
 class DestinationService:
-    """``check_endpoint`` is handed an endpoint as it will be used and raises EgressBlocked when it may not be reached.
+    """``check_endpoint`` is handed an endpoint as it will be used and raises EgressBlocked when it may not be reached;
+    ``check_settings`` raises RequestRejected for what the operator does not allow or no connection can be made with.
 
     Every method that writes raises StoreUnavailable when the store is away.
     """
@@ -52,13 +53,15 @@ class DestinationService:
         *,
         secret_box: SecretBox,
         providers: Mapping[str, Provider],
-        check_endpoint: Callable[[str], None],
+        check_endpoint: Callable[[str], object],
+        check_settings: Callable[[Settings], None],
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._secret_box = secret_box
         self._providers = providers
         self._check_endpoint = check_endpoint
+        self._check_settings = check_settings
         self._clock = clock
 
     async def create(self, given: Mapping[str, object], *, tenant_id: str, may_choose_tenant: bool) -> Destination:
@@ -172,8 +175,11 @@ class DestinationService:
         endpoint = self._checked_endpoint(provider, known, form, problems)
         problems.raise_any()
         if not is_unreadable:
+            settings = Settings(endpoint=endpoint, credentials=credentials, options=options)
             with problems.collecting("options"):
-                provider.build(Settings(endpoint=endpoint, credentials=credentials, options=options))
+                provider.build(settings)
+            with problems.collecting("options"):
+                self._check_settings(settings)
             problems.raise_any()
         changed = replace(
             known,

@@ -205,7 +205,8 @@ class Acknowledging(Protocol):
 class Field(msgspec.Struct, frozen=True):
     """One entry of a destination's form: validation, OpenAPI, masking and the console come from it.
 
-    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``.
+    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``. ``multiline`` text
+    may have line breaks, and be as long as a chain of certificates.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Field(msgspec.Struct, frozen=True):
     pattern: str | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    multiline: bool = False
     help: str = ""
 
 

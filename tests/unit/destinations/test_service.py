@@ -17,6 +17,7 @@ from gateway.errors import Conflict, NotFound, RequestRejected, StoreError, Stor
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Secret
 from gateway.providers.egress import check_url
+from gateway.providers.tls import check_tls
 from tests.clock import ManualClock
 from tests.stores import MemoryContents, MemoryStore
 
@@ -46,6 +47,7 @@ class World:
             secret_box=self.secret_box,
             providers=PROVIDERS,
             check_endpoint=functools.partial(check_url, policy=Egress()),
+            check_settings=functools.partial(check_tls, policy=Egress(), clock=self.clock),
             clock=self.clock,
         )
 
@@ -133,6 +135,18 @@ async def test_everything_that_can_be_chosen(world: World) -> None:
     assert (created.endpoint, created.enabled, created.name) == ("hec.splunk.example.com:8088", False, "Mine")
     assert (created.ordered, created.tenant_id, created.filter) == (True, "t1", Filter(actions=("a.*",)))
     assert created.options == {"index": "main", "ack": True}
+
+
+async def test_a_client_certificate_that_cannot_be_used_is_refused(world: World, contents: MemoryContents) -> None:
+    """On creation, on a change of the certificate and on one of the endpoint; the fault stands at its field."""
+    assert await world.errors_of({**SPLUNK, "client_certificate": "x", "client_key": "y"}) == {
+        "client_certificate": "is not a certificate in PEM form"
+    }
+    assert (await world.errors_of({**SPLUNK, "options": {"tls_verify": False}})).keys() == {"options.tls_verify"}
+    created = await world.create({**SPLUNK, "options": {"server_name": "hec.internal"}})
+    with pytest.raises(RequestRejected, match="client_certificate: a value is required"):
+        await world.service.update(created.id, {"client_key": "y"})
+    assert contents.destinations == {created.id: created}
 
 
 async def test_nothing_is_stored_of_what_is_refused(world: World, contents: MemoryContents) -> None:

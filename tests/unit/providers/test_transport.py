@@ -22,7 +22,9 @@ from gateway.demo.receivers import Fault, HugeReply, Reset, Respond, Slow, Splun
 from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed
 from gateway.providers.codec import Request
 from gateway.providers.egress import Lookup
-from gateway.providers.transport import USER_AGENT, HttpTransport, compress, explain, tls_context
+from gateway.providers.faults import explain
+from gateway.providers.tls import tls_context
+from gateway.providers.transport import USER_AGENT, HttpTransport, compress
 from tests.certificates import make_certificate
 
 LOCAL = Egress(allow_http=True, allow_private=True)

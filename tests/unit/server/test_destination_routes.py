@@ -22,7 +22,7 @@ from tests.unit.server.conftest import Start
 SIEM = "/v1/audit/siem"
 VIEW = {
     *("id", "provider", "endpoint", "enabled", "created_at", "status", "name", "tenant_id", "updated_at", "options"),
-    *("filter", "credentials_set", "ordered", "deleting", "health"),
+    *("filter", "credentials_set", "ordered", "deleting", "warnings", "health"),
 }
 HEALTH = {
     *("last_success_at", "last_error_at", "last_error", "consecutive_failures", "retrying_since", "next_attempt_at"),
