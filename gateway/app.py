@@ -44,6 +44,7 @@ from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.server.app import build_app, make_runner
+from gateway.server.tls import ListenerTls
 from gateway.telemetry import Event, Metrics, configure_logging
 
 COMPRESSION_THREADS = 2
@@ -61,7 +62,11 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
         parts = await _build(config, resources)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(part.run()) for part in (parts.queue, parts.catalog, parts.supervisor)]
-            address = await _listen(parts.runner, config)
+            tls = await _listener_tls(config)
+            if tls is not None:
+                running.append(group.create_task(tls.run()))
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload_soon)
+            address = await _listen(parts.runner, config, tls)
             announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file, None))
             structlog.get_logger().info(Event.GATEWAY_STARTED, address=address, version=__version__)
             await stop.wait()
@@ -167,18 +172,25 @@ async def _transports(config: Config, resources: AsyncExitStack) -> Callable[[],
     )
 
 
-async def _listen(runner: web.AppRunner, config: Config) -> str:
-    """Open the port and say where it is: ``http://HOST:PORT`` or ``unix:PATH``."""
+async def _listener_tls(config: Config) -> ListenerTls | None:
+    if not config.server.tls_certificate:
+        return None
+    return await asyncio.to_thread(ListenerTls, config.server)
+
+
+async def _listen(runner: web.AppRunner, config: Config, tls: ListenerTls | None) -> str:
+    """Open the port and say where it is: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:PATH``."""
     await runner.setup()
     address = config.server.address
     if isinstance(address, UnixAddress):
         await web.UnixSite(runner, address.path).start()
         return f"unix:{address.path}"
-    site = web.TCPSite(runner, address.host, address.port, backlog=1024)
-    await site.start()
+    context = tls.context if tls is not None else None
+    await web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=context).start()
     host, port = runner.addresses[0][:2]
     shown = address.host if address.port else host
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
 
 
 async def _stop(parts: _Parts, config: Config) -> None:

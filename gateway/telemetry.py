@@ -55,6 +55,8 @@ class Event(enum.StrEnum):
     SNAPSHOT_FAILED = "snapshot.failed"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_RECOVERED = "store.recovered"
+    TLS_RELOADED = "tls.reloaded"
+    TLS_RELOAD_FAILED = "tls.reload_failed"
 
 
 _PLAIN_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
