@@ -31,11 +31,13 @@ from gateway.destinations.catalog import Catalog
 from gateway.destinations.ids import new_api_key
 from gateway.destinations.keys import KeyService, bootstrap_key
 from gateway.destinations.postgres import PostgresStore
+from gateway.destinations.rotation import Resealed, reseal, rotate_kept_key
 from gateway.destinations.secrets import SecretBox, load_or_create_secret
 from gateway.destinations.service import DestinationService
 from gateway.destinations.snapshot_file import SnapshotFile
 from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import DestinationStore
+from gateway.errors import ConfigError
 from gateway.providers import PROVIDERS
 from gateway.providers.egress import check_url
 from gateway.providers.tls import check_tls, tls_context
@@ -76,6 +78,27 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
                 task.cancel()
     structlog.get_logger().info(Event.GATEWAY_STOPPED)
     return 0
+
+
+async def rotate_secrets(config: Config) -> Resealed:
+    """Seal every stored credential with the first key of ``secret_key``, or with a new one in the data directory.
+
+    No gateway may use the data directory meanwhile, unless its keys and its store are both elsewhere: then those that
+    run have been given all the keys before. Raises ConfigError, DataDirectoryInUse or StoreError.
+    """
+    data_dir = Path(config.data_dir)
+    if not await asyncio.to_thread(data_dir.is_dir):
+        raise ConfigError(f"{data_dir} is not the data directory of a gateway; name it with --data-dir")
+    async with AsyncExitStack() as resources:
+        if not (config.secret_key and config.database_url):
+            files = await asyncio.to_thread(DiskFiles, data_dir)
+            await asyncio.to_thread(files.lock, "LOCK")
+            resources.callback(files.unlock)
+        store, snapshots = _store(config, data_dir)
+        resources.push_async_callback(store.close)
+        if config.secret_key:
+            return await reseal(store, SecretBox(config.secret_key))
+        return await rotate_kept_key(data_dir / "secret-key", store, snapshots=snapshots)
 
 
 class _Parts(NamedTuple):
