@@ -72,6 +72,9 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
     truncated: bool = False
 
+    def __repr__(self) -> str:  # some servers repeat what they were sent
+        return f"Reply({self.status}, {len(self.body)} bytes)"
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """The provider will never take this event: its code and its words."""
