@@ -105,7 +105,7 @@ async def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None
         async with gateway:
             for provider, receiver in receivers.items():
                 await _check(gateway.api, ids[provider], receiver, oracle)
-    print(f"sent {len(oracle.sent)}, acknowledged {len(oracle.acknowledged)}, cut off {oracle.unanswered}")  # noqa: T201
+    print(f"sent {len(oracle.sent)}, acknowledged {len(oracle.acknowledged)}, cut off {oracle.unanswered}")  # noqa: T201 - numbers
     assert len(oracle.acknowledged) > ROUNDS
 
 
