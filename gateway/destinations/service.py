@@ -178,8 +178,9 @@ class DestinationService:
             settings = Settings(endpoint=endpoint, credentials=credentials, options=options)
             with problems.collecting("options"):
                 provider.build(settings)
-            with problems.collecting("options"):
-                self._check_settings(settings)
+            if _touches_connection(form):
+                with problems.collecting("options"):
+                    self._check_settings(settings)
             problems.raise_any()
         changed = replace(
             known,
@@ -254,6 +255,13 @@ def _check_fixed(known: Destination, changes: Mapping[str, object], problems: Pr
     for name, value in (("provider", known.provider), ("tenant_id", known.tenant_id)):
         if changes.get(name) not in (None, value):
             problems.add(name, "cannot be changed; create another destination instead")
+
+
+def _touches_connection(form: Form) -> bool:
+    """Whether the change is about how it connects. A certificate that has run out meanwhile must not keep anybody from
+    a new name, or from switching the destination off.
+    """
+    return bool(form.credentials or form.options or form.endpoint is not UNSET or form.enabled is True)
 
 
 def _check_required(

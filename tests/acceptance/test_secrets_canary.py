@@ -174,6 +174,20 @@ async def test_a_generated_operator_key_is_told_once(start_gateway: StartGateway
     assert (gateway.output.count(key), gateway.log.count(key)) == (1, 0)
 
 
+async def test_nobody_else_may_read_the_data(start_gateway: StartGateway) -> None:
+    """Every file of the data directory, the log's and the dead letters' among them, belongs to its owner alone."""
+    gateway = await start_gateway()
+    async with KINDS["webhook"](script=always(Respond(413))) as receiver:
+        destination = await gateway.api.create(receiver)
+        await gateway.api.accept([event()])
+        assert (await gateway.api.until_settled(destination))["dead_lettered"] == 1
+        assert (await gateway.api.post_lines([event(), b"nonsense"])).status == 207
+        found = [path for path in gateway.data_dir.rglob("*") if path.is_file()]
+        folders = {path.parent.name for path in found}
+        assert {"log", "cursors", "dead-letters", "quarantine"} <= folders
+        assert [path.name for path in found if path.stat().st_mode & 0o077] == []
+
+
 def new_credentials(receiver: Receiver, canaries: Canaries) -> dict[str, str]:
     secrets = {name: canaries.new() for name in CREDENTIALS[receiver.provider]}
     return {"token": f"keyid:{secrets['token']}"} if receiver.provider == "elastic" else secrets
