@@ -87,7 +87,7 @@ async def rotate_secrets(config: Config) -> Resealed:
     run have been given all the keys before. Raises ConfigError, DataDirectoryInUse or StoreError.
     """
     data_dir = Path(config.data_dir)
-    if not await asyncio.to_thread(data_dir.is_dir):
+    if not await asyncio.to_thread((data_dir / "META").exists):
         raise ConfigError(f"{data_dir} is not the data directory of a gateway; name it with --data-dir")
     async with AsyncExitStack() as resources:
         if not (config.secret_key and config.database_url):

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from gateway.destinations.private_file import replace_private_file
 from gateway.destinations.secrets import SecretBox, generate_secret_key, load_or_create_secret, split_keys
 from gateway.destinations.snapshot_file import SnapshotFile
-from gateway.destinations.store import Destination, DestinationStore
+from gateway.destinations.store import Destination, DestinationStore, Snapshot
 from gateway.errors import ConfigError, Conflict, NotFound, StoreError
 
 _PASSES_MAX = 10
@@ -66,7 +66,7 @@ async def rotate_kept_key(
         await asyncio.to_thread(_write, path, keys)
     done = await reseal(store, SecretBox(",".join(keys)))
     if snapshots is not None:
-        await asyncio.to_thread(snapshots.save, await store.load())
+        await asyncio.to_thread(_renew, snapshots, await store.load())
     if not done.unreadable:
         await asyncio.to_thread(_write, path, keys[:1])
     return done
@@ -94,6 +94,12 @@ def _opens(row: Destination, box: SecretBox) -> bool:
     except StoreError:
         return False
     return True
+
+
+def _renew(snapshots: SnapshotFile, snapshot: Snapshot) -> None:
+    snapshots.save(snapshot)
+    if snapshots.load() != snapshot:
+        raise StoreError("the snapshot of the database cannot be written, so the old key stays: rotate again")
 
 
 def _write(path: Path, keys: list[str]) -> None:

@@ -16,7 +16,7 @@ from gateway.destinations.secrets import SecretBox, generate_secret_key
 from gateway.destinations.snapshot_file import SnapshotFile
 from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import Destination, Filter
-from gateway.errors import ConfigError, Conflict
+from gateway.errors import ConfigError, Conflict, StoreError
 from gateway.providers.codec import Secret
 from tests.stores import MemoryContents, MemoryStore
 
@@ -184,6 +184,18 @@ async def test_the_snapshot_follows(tmp_path: Path) -> None:
     kept = await asyncio.to_thread(snapshots.load)
     assert kept is not None
     assert SecretBox(NEW).open(kept.destinations[0].sealed_credentials)
+
+
+async def test_the_old_key_stays_while_the_snapshot_needs_it(tmp_path: Path) -> None:
+    """A snapshot that cannot be written anew still opens at a start without the database."""
+    path, folder = tmp_path / "secret-key", tmp_path / "catalog.snapshot"
+    path.write_text(OLD)
+    folder.mkdir()
+    with pytest.raises(StoreError, match="the old key stays"):
+        await rotate_kept_key(
+            path, stored(row(1, SecretBox(OLD))), snapshots=SnapshotFile(folder), generate=lambda: NEW
+        )
+    assert path.read_text() == f"{NEW},{OLD}\n"
 
 
 async def test_a_disk_that_refuses_the_key_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
