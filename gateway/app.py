@@ -87,18 +87,23 @@ async def rotate_secrets(config: Config) -> Resealed:
     run have been given all the keys before. Raises ConfigError, DataDirectoryInUse or StoreError.
     """
     data_dir = Path(config.data_dir)
-    if not await asyncio.to_thread((data_dir / "META").exists):
-        raise ConfigError(f"{data_dir} is not the data directory of a gateway; name it with --data-dir")
     async with AsyncExitStack() as resources:
         if not (config.secret_key and config.database_url):
-            files = await asyncio.to_thread(DiskFiles, data_dir)
-            await asyncio.to_thread(files.lock, "LOCK")
-            resources.callback(files.unlock)
+            await asyncio.to_thread(_lock, data_dir, resources)
         store, snapshots = _store(config, data_dir)
         resources.push_async_callback(store.close)
         if config.secret_key:
             return await reseal(store, SecretBox(config.secret_key))
         return await rotate_kept_key(data_dir / "secret-key", store, snapshots=snapshots)
+
+
+def _lock(data_dir: Path, resources: AsyncExitStack) -> None:
+    """Keep gateways out of their directory. Blocks."""
+    if not (data_dir / "META").exists():
+        raise ConfigError(f"{data_dir} is not the data directory of a gateway; name it with --data-dir")
+    files = DiskFiles(data_dir)
+    files.lock("LOCK")
+    resources.callback(files.unlock)
 
 
 class _Parts(NamedTuple):
