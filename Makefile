@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test lint bench lock clean
+.PHONY: venv run test lint bench lock licences sbom clean
 
 venv: $(STAMP)
 
@@ -36,6 +36,17 @@ lock:
 	build/lock/bin/python -m pip install --quiet pip-tools
 	build/lock/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 		--no-emit-trusted-host --no-emit-find-links --no-header --extra test --extra build --extra bench --extra sbom --output-file requirements.lock pyproject.toml
+
+# After a change of the lock file: LICENCES.md, which a test compares with what is installed.
+licences: venv
+	$(BIN)/python -m tests.supply_chain licences
+
+# A CycloneDX bill of materials of what the gateway runs with, in build/sbom.json.
+sbom: venv
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file build/sbom.json $(BIN)/python
+	$(BIN)/python -m tests.supply_chain sbom build/sbom.json
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info benchmarks/results

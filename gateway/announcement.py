@@ -6,7 +6,7 @@ import msgspec
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """``address`` is ``http://HOST:PORT`` (an unspecified host as it was given) or ``unix:PATH``.
+    """``address`` is ``http://HOST:PORT`` or ``https://…`` (an unspecified host as it was given) or ``unix:PATH``.
 
     ``key`` is the operator's key in clear, given only by the start that generated it; ``key_file`` is where it is
     kept, None when the key came from the settings. ``console`` is the console's path when the gateway serves one.

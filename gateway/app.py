@@ -31,18 +31,22 @@ from gateway.destinations.catalog import Catalog
 from gateway.destinations.ids import new_api_key
 from gateway.destinations.keys import KeyService, bootstrap_key
 from gateway.destinations.postgres import PostgresStore
+from gateway.destinations.rotation import Resealed, reseal, rotate_kept_key
 from gateway.destinations.secrets import SecretBox, load_or_create_secret
 from gateway.destinations.service import DestinationService
 from gateway.destinations.snapshot_file import SnapshotFile
 from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import DestinationStore
+from gateway.errors import ConfigError
 from gateway.providers import PROVIDERS
 from gateway.providers.egress import check_url
-from gateway.providers.transport import HttpTransport, tls_context
+from gateway.providers.tls import check_tls, tls_context
+from gateway.providers.transport import HttpTransport
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.server.app import build_app, make_runner
+from gateway.server.tls import ListenerTls
 from gateway.telemetry import Event, Metrics, configure_logging
 
 COMPRESSION_THREADS = 2
@@ -60,7 +64,11 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
         parts = await _build(config, resources)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(part.run()) for part in (parts.queue, parts.catalog, parts.supervisor)]
-            address = await _listen(parts.runner, config)
+            tls = await _listener_tls(config)
+            if tls is not None:
+                running.append(group.create_task(tls.run()))
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload_soon)
+            address = await _listen(parts.runner, config, tls)
             announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file, None))
             structlog.get_logger().info(Event.GATEWAY_STARTED, address=address, version=__version__)
             await stop.wait()
@@ -70,6 +78,32 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
                 task.cancel()
     structlog.get_logger().info(Event.GATEWAY_STOPPED)
     return 0
+
+
+async def rotate_secrets(config: Config) -> Resealed:
+    """Seal every stored credential with the first key of ``secret_key``, or with a new one in the data directory.
+
+    No gateway may use the data directory meanwhile, unless its keys and its store are both elsewhere: then those that
+    run have been given all the keys before. Raises ConfigError, DataDirectoryInUse or StoreError.
+    """
+    data_dir = Path(config.data_dir)
+    async with AsyncExitStack() as resources:
+        if not (config.secret_key and config.database_url):
+            await asyncio.to_thread(_lock, data_dir, resources)
+        store, snapshots = _store(config, data_dir)
+        resources.push_async_callback(store.close)
+        if config.secret_key:
+            return await reseal(store, SecretBox(config.secret_key))
+        return await rotate_kept_key(data_dir / "secret-key", store, snapshots=snapshots)
+
+
+def _lock(data_dir: Path, resources: AsyncExitStack) -> None:
+    """Keep gateways out of their directory. Blocks."""
+    if not (data_dir / "META").exists():
+        raise ConfigError(f"{data_dir} is not the data directory of a gateway; name it with --data-dir")
+    files = DiskFiles(data_dir)
+    files.lock("LOCK")
+    resources.callback(files.unlock)
 
 
 class _Parts(NamedTuple):
@@ -101,6 +135,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         secret_box=box,
         providers=PROVIDERS,
         check_endpoint=partial(check_url, policy=config.egress),
+        check_settings=partial(check_tls, policy=config.egress, clock=clock),
         clock=clock,
     )
     supervisor = Supervisor(
@@ -160,22 +195,30 @@ async def _transports(config: Config, resources: AsyncExitStack) -> Callable[[],
         config.egress,
         executor=compressing,
         tls=tls,
+        ca_file=config.delivery.ca_file,
         connect_timeout_s=config.delivery.connect_timeout_s,
     )
 
 
-async def _listen(runner: web.AppRunner, config: Config) -> str:
-    """Open the port and say where it is: ``http://HOST:PORT`` or ``unix:PATH``."""
+async def _listener_tls(config: Config) -> ListenerTls | None:
+    if not config.server.tls_certificate:
+        return None
+    return await asyncio.to_thread(ListenerTls, config.server)
+
+
+async def _listen(runner: web.AppRunner, config: Config, tls: ListenerTls | None) -> str:
+    """Open the port and say where it is: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:PATH``."""
     await runner.setup()
     address = config.server.address
     if isinstance(address, UnixAddress):
         await web.UnixSite(runner, address.path).start()
         return f"unix:{address.path}"
-    site = web.TCPSite(runner, address.host, address.port, backlog=1024)
-    await site.start()
+    context = tls.context if tls is not None else None
+    await web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=context).start()
     host, port = runner.addresses[0][:2]
     shown = address.host if address.port else host
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    scheme = "http" if tls is None else "https"
+    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
 
 
 async def _stop(parts: _Parts, config: Config) -> None:

@@ -33,7 +33,9 @@ from gateway.settings import (
 SHORT_NAMES = {"GATEWAY_LISTEN": "server.listen"}
 
 # Read by other programs (the client commands), so not settings of the server.
-FOREIGN_VARIABLES = frozenset({"GATEWAY_URL", "GATEWAY_API_KEY", "GATEWAY_CONFIG"})
+FOREIGN_VARIABLES = frozenset(
+    {"GATEWAY_URL", "GATEWAY_API_KEY", "GATEWAY_CONFIG", "GATEWAY_CA_FILE", "GATEWAY_CLIENT_CERTIFICATE"}
+)
 
 SECRET_SETTINGS = frozenset({"database_url", "secret_key", "bootstrap_key"})
 
@@ -65,6 +67,9 @@ def parse_listen(text: str) -> TcpAddress | UnixAddress:
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8080"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
     body_timeout_s: Timeout = field(default=Seconds(60), name="body_timeout")
     keep_alive_s: Timeout = field(default=Seconds(75), name="keep_alive")
 
@@ -118,6 +123,7 @@ class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_http: bool = False
     allow_private: bool = False
     allow_networks: tuple[str, ...] = ()
+    allow_insecure_tls: bool = False
 
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(text) for text in self.allow_networks)
@@ -172,7 +178,7 @@ def strange_variables(environment: Mapping[str, str]) -> list[str]:
 
 def _check(config: Config) -> None:
     """What one value alone does not show. Raises ConfigError."""
-    parse_listen(config.server.listen)
+    _check_listener(config.server)
     _check_text(config)
     _check_order("ingest.event_max", config.ingest.event_bytes_max, "ingest.body_max", config.ingest.body_bytes_max)
     _check_order(
@@ -185,6 +191,16 @@ def _check(config: Config) -> None:
         "retry.misconfigured_max",
         config.retry.misconfigured_max_s,
     )
+
+
+def _check_listener(server: Server) -> None:
+    address = parse_listen(server.listen)
+    if bool(server.tls_certificate) != bool(server.tls_key):
+        raise ConfigError("server.tls_certificate and server.tls_key: give both or neither")
+    if server.tls_client_ca and not server.tls_certificate:
+        raise ConfigError("server.tls_client_ca needs server.tls_certificate and server.tls_key")
+    if server.tls_certificate and isinstance(address, UnixAddress):
+        raise ConfigError("server.tls_certificate: a unix socket has no TLS; leave it out or listen on HOST:PORT")
 
 
 def _check_text(config: Config) -> None:

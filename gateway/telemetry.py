@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -55,6 +56,20 @@ class Event(enum.StrEnum):
     SNAPSHOT_FAILED = "snapshot.failed"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_RECOVERED = "store.recovered"
+    TLS_RELOADED = "tls.reloaded"
+    TLS_RELOAD_FAILED = "tls.reload_failed"
+
+
+_PLAIN_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+def plain_code(code: str) -> str | None:
+    """A code as a log line may carry it. Some providers give their errors names, and whoever runs the other end may
+    write there what it likes, pieces of events too: what is not one plain word is left to the API.
+    """
+    if not code:
+        return None
+    return code if _PLAIN_CODE.fullmatch(code) else "other"
 
 
 class Metrics:
@@ -120,9 +135,13 @@ def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 
 
 def configure_logging(settings: Log) -> None:
-    """Set structlog up for the process: JSON lines, or readable text when standard error is a terminal."""
+    """Set structlog up for the process: JSON lines, or readable text when standard error is a terminal.
+
+    Tracebacks are plain: structlog's own choice for a terminal shows local variables, and so credentials and events.
+    """
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(_orjson_text)
+    for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = for_people if as_text else structlog.processors.JSONRenderer(_orjson_text)
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -14,10 +14,23 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """``chain_file`` holds the server's key and certificate, ``ca_file`` the authority's certificate."""
+    """``chain_file`` holds the key and the certificate, ``ca_file`` the authority's certificate."""
 
     chain_file: Path
     ca_file: Path
+
+    @property
+    def key(self) -> str:
+        text = self.chain_file.read_text()
+        return text[: text.index("-----BEGIN CERTIFICATE")]
+
+    @property
+    def certificate(self) -> str:
+        return self.chain_file.read_text().removeprefix(self.key)
+
+    @property
+    def ca(self) -> str:
+        return self.ca_file.read_text()
 
 
 def make_certificate(folder: Path, *names: str, valid: timedelta = timedelta(days=1)) -> Certificate:

@@ -23,8 +23,9 @@ from gateway.destinations.service import DestinationService
 from gateway.destinations.sqlite import SqliteStore
 from gateway.errors import TransportError
 from gateway.providers import PROVIDERS
-from gateway.providers.codec import Reply, Request
+from gateway.providers.codec import Reply, Request, Settings
 from gateway.providers.egress import check_url
+from gateway.providers.tls import check_tls
 from gateway.queue import Consumer
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -89,6 +90,9 @@ class Wire:
         self.open += 1
         return self
 
+    def secured(self, settings: Settings) -> Wire:
+        return self
+
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
         self.requests.append(request)
         answer = self.answer(request)
@@ -128,6 +132,7 @@ class Gateway:
             secret_box=SecretBox("a key of the tests"),
             providers=PROVIDERS,
             check_endpoint=partial(check_url, policy=Egress()),
+            check_settings=partial(check_tls, policy=Egress(), clock=self.clock),
             clock=self.clock,
         )
         self.supervisor = Supervisor(

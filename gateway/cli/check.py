@@ -49,10 +49,13 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
 def _try_files_and_keys(tree: Config) -> None:
     """What `serve` finds out only when it uses them."""
     from gateway.destinations.secrets import SecretBox  # noqa: PLC0415 - only this command needs them
-    from gateway.providers.transport import tls_context  # noqa: PLC0415
+    from gateway.providers.tls import tls_context  # noqa: PLC0415 - as above
+    from gateway.server.tls import server_context  # noqa: PLC0415 - as above
 
     try:
         tls_context(tree.delivery.ca_file)
+        if tree.server.tls_certificate:
+            server_context(tree.server)
         if tree.secret_key:
             SecretBox(tree.secret_key)
     except ConfigError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -111,6 +112,11 @@ class Client:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=answer_s),
             ) as response:
                 return Answer(response.status, _decode(await response.read()), _retry_after(response.headers))
+        except aiohttp.ClientSSLError as error:
+            raise CommandError(
+                f"No trusted connection to {place} ({_tls_reason(error)}). Set GATEWAY_CA_FILE to its authority, and "
+                "GATEWAY_CLIENT_CERTIFICATE where it asks for one."
+            ) from error
         except aiohttp.ClientConnectorError as error:
             number = error.os_error.errno
             reason = os.strerror(number) if number and number > 0 else "the name is not known"
@@ -156,9 +162,28 @@ class Client:
 async def open_client() -> AsyncIterator[Client]:
     """A client of the gateway that the environment names."""
     target = connection(os.environ)
-    connector = aiohttp.UnixConnector(target.socket) if target.socket else None
+    connector = aiohttp.UnixConnector(target.socket) if target.socket else aiohttp.TCPConnector(ssl=_tls(target))
     async with aiohttp.ClientSession(connector=connector) as session:
         yield Client(session, target)
+
+
+def _tls(target: Connection) -> ssl.SSLContext | bool:
+    """Raises WrongUse when a file cannot be used."""
+    if not target.ca_file and not target.certificate_file:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=target.ca_file or None)
+        if target.certificate_file:
+            context.load_cert_chain(target.certificate_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else "they are not in PEM form"
+        raise WrongUse(f"GATEWAY_CA_FILE or GATEWAY_CLIENT_CERTIFICATE cannot be used: {reason}") from error
+    return context
+
+
+def _tls_reason(error: aiohttp.ClientSSLError) -> str:
+    cause = getattr(error, "certificate_error", None) or error.os_error
+    return str(getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or "handshake failed")
 
 
 def problems(body: object) -> list[str]:

@@ -15,18 +15,24 @@ _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """``url`` has no path; ``socket`` is the path of a unix socket or empty. ``key`` is empty when there is none."""
+    """``url`` has no path; ``socket`` is the path of a unix socket or empty. ``key`` is empty when there is none.
+
+    ``ca_file`` and ``certificate_file`` are for ``https://``; empty where the system's authorities and no client
+    certificate will do.
+    """
 
     url: str
     socket: str
     key: str
+    ca_file: str = ""
+    certificate_file: str = ""
 
     def __repr__(self) -> str:  # key is a secret
         return f"Connection({self.socket or self.url})"
 
 
 def connection(environment: Mapping[str, str]) -> Connection:
-    """From GATEWAY_URL and GATEWAY_API_KEY.
+    """From GATEWAY_URL, GATEWAY_API_KEY, GATEWAY_CA_FILE and GATEWAY_CLIENT_CERTIFICATE.
 
     Without a key, the operator's key that ``serve`` left in the data directory is read, but only for a gateway on this
     machine: it must not travel to another one unasked. Raises WrongUse.
@@ -45,7 +51,8 @@ def connection(environment: Mapping[str, str]) -> Connection:
         raise WrongUse(f"GATEWAY_URL must be http://HOST:PORT, https://HOST or unix:PATH, not {text!r}")
     if not key and parts.hostname in _LOCAL_HOSTS:
         key = _kept_key(environment)
-    return Connection(text.rstrip("/"), "", key)
+    files = environment.get("GATEWAY_CA_FILE", ""), environment.get("GATEWAY_CLIENT_CERTIFICATE", "")
+    return Connection(text.rstrip("/"), "", key, *files)
 
 
 def _has_port(parts: SplitResult) -> bool:

@@ -147,6 +147,9 @@ def update(
     filter_actor_type: ActorTypes = None,
     enabled: Enabled = None,
     ordered: Ordered = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Change nothing when a test event with the change does not arrive.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Change what is given and leave the rest. --enabled makes a failed destination stream again.
@@ -170,7 +173,7 @@ def update(
             body = request_body(given, await provider_row(client, stored["provider"]), ask=False)
             if not body:
                 raise WrongUse("Nothing to change was given. `gateway destinations update --help` lists the options.")
-            return await client.put(path, body)
+            return await client.put(path + ("?verify=true" if verify else ""), body)
 
     _print_change("updated", run(work()), as_json=json)
 

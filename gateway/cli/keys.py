@@ -27,10 +27,13 @@ def create(
     tenant: Annotated[
         str | None, typer.Option(metavar="ID", help="The tenant it belongs to; * is all of them.")
     ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When it ends, such as 2027-01-31T12:00:00Z; never without it.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown this once."""
-    given = {"name": name, "tenant_id": tenant, "scopes": scope}
+    given = {"name": name, "tenant_id": tenant, "scopes": scope, "expires_at": expires_at}
 
     async def work() -> Json:
         async with open_client() as client:

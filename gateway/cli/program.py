@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import check, dead_letters, demo, destinations, keys, log
+from gateway.cli import check, dead_letters, demo, destinations, keys, log, secrets
 from gateway.cli.send import backfill, send
 from gateway.cli.serve import serve
 from gateway.cli.status import status
@@ -44,4 +44,5 @@ program.add_typer(keys.commands, name="keys")
 program.command()(status)
 program.add_typer(log.commands, name="log")
 program.add_typer(check.commands, name="config")
+program.add_typer(secrets.commands, name="secrets")
 program.command("demo")(demo.demo)

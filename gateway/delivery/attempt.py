@@ -28,7 +28,7 @@ from gateway.providers.codec import (
     Retry,
     Split,
 )
-from gateway.telemetry import Event, Metrics
+from gateway.telemetry import Event, Metrics, plain_code
 
 WORDS_MAX = 500
 
@@ -152,7 +152,7 @@ class Sender:
             bytes=attempt.bytes,
             duration_ms=attempt.duration_ms,
             status=attempt.response_code,
-            code=getattr(sent.outcome, "code", None) or None,
+            code=plain_code(getattr(sent.outcome, "code", "")),
         )
         return attempt
 

@@ -39,6 +39,9 @@ class Catalog(Protocol):
 
 
 class ClosableTransport(Transport, Protocol):
+    def secured(self, settings: Settings) -> Transport:
+        """The same connections with the TLS that the settings ask for."""
+
     async def close(self) -> None: ...
 
 
@@ -244,10 +247,10 @@ class Supervisor:
             metrics=self._metrics,
         )
 
-    def _sender(self, label: str, provider: Provider, settings: Settings, transport: Transport) -> Sender:
+    def _sender(self, label: str, provider: Provider, settings: Settings, transport: ClosableTransport) -> Sender:
         return Sender(
             provider.build(settings),
-            transport,
+            transport.secured(settings),
             destination_id=label,
             instance=self._instance,
             clock=self._clock,

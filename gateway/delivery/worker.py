@@ -40,7 +40,7 @@ from gateway.providers.codec import (
     Split,
 )
 from gateway.queue import Consumer, GapReason, Records, Refused
-from gateway.telemetry import Event, Metrics
+from gateway.telemetry import Event, Metrics, plain_code
 
 Matcher = Callable[[Sequence[bytes]], list[bool]]
 
@@ -332,7 +332,10 @@ class Worker:
         self._state.refused(refused[-1].code, refused[-1].reason)
         for item in refused:
             structlog.get_logger().warning(
-                Event.DELIVERY_EVENT_REFUSED, destination=self._id, number=item.position + 1, code=item.code
+                Event.DELIVERY_EVENT_REFUSED,
+                destination=self._id,
+                number=item.position + 1,
+                code=plain_code(item.code),
             )
 
     # -- what follows from a result
@@ -368,7 +371,12 @@ class Worker:
         if throttled:
             self._limiter.throttled()
         if self._state.failed(code, reason):
-            structlog.get_logger().warning(Event.DESTINATION_DEGRADED, destination=self._id, code=code, reason=reason)
+            structlog.get_logger().warning(
+                Event.DESTINATION_DEGRADED,
+                destination=self._id,
+                code=plain_code(code),
+                waits_for="operator" if misconfigured else "provider",
+            )  # the reason may quote events: it is shown to the tenant, not logged
         if since_s is None or self._breaker.counts(since_s):
             delay_s = backoff.delay_s(
                 self._retry, self._breaker.count(), wish_s=wish_s, misconfigured=misconfigured, random=self._random

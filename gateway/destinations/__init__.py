@@ -7,5 +7,5 @@
   directory and a start works from it.
 - *Service* and *key service* decide what may be stored. They speak plain members in and structs out, and know no HTTP.
 - *Secrets*: credentials are sealed before they reach a store, and opened only into a codec's hands. Of an API key only
-  its SHA-256 is stored.
+  its SHA-256 is stored. *Rotation* changes the key that seals.
 """

@@ -27,6 +27,7 @@ MEMBERS = ("provider", "endpoint", "enabled", "name", "tenant_id", "filter", "op
 
 CREDENTIAL_BYTES_MAX = 8 << 10
 OPTION_CHARS_MAX = 4_096
+MULTILINE_CHARS_MAX = 64 << 10
 OPTION_ITEMS_MAX = 100
 PATTERNS_MAX = 200
 PATTERN_CHARS_MAX = 256
@@ -101,7 +102,8 @@ def _names(provider: Provider, where: str) -> tuple[str, ...]:
 
 
 def _read_credentials(given: Mapping[str, object], provider: Provider, problems: Problems) -> dict[str, Secret | None]:
-    names = _names(provider, "credential")
+    fields = {field.name: field for field in provider.fields if field.where == "credential"}
+    names = tuple(fields)
     inner = given.get("credentials")
     if inner is not None and not isinstance(inner, Mapping):
         problems.add("credentials", f"must be an object with {', '.join(names)}")
@@ -116,24 +118,29 @@ def _read_credentials(given: Mapping[str, object], provider: Provider, problems:
             problems.add(name, "is given twice, here and in credentials; keep one")
         elif name in given or name in nested:
             value = given[name] if name in given else nested[name]
-            found[name] = None if value is None else _read_credential(name, value, problems)
+            found[name] = None if value is None else _read_credential(fields[name], value, problems)
     return found
 
 
-def _read_credential(name: str, value: object, problems: Problems) -> Secret | None:
+def _read_credential(field: Field, value: object, problems: Problems) -> Secret | None:
     """The value itself is in no message."""
-    text = value.strip() if isinstance(value, str) else ""
+    name, text = field.name, value.strip() if isinstance(value, str) else ""
+    bytes_max = MULTILINE_CHARS_MAX if field.multiline else CREDENTIAL_BYTES_MAX
     if not isinstance(value, str):
         problems.add(name, "must be text")
     elif not text:
         problems.add(name, "a value is required")
-    elif has_control_characters(text):
+    elif has_control_characters(_one_line(text) if field.multiline else text):
         problems.add(name, "control characters are not allowed")
-    elif len(text.encode()) > CREDENTIAL_BYTES_MAX:
-        problems.add(name, f"must not be longer than {CREDENTIAL_BYTES_MAX} bytes")
+    elif len(text.encode()) > bytes_max:
+        problems.add(name, f"must not be longer than {bytes_max} bytes")
     else:
         return Secret(text)
     return None
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r\n", " ").replace("\n", " ")
 
 
 # -- options
@@ -172,11 +179,12 @@ def _read_option(field: Field, value: object, problems: Problems) -> object | No
 
 
 def _misfit(field: Field, value: object) -> str | None:
-    texts = _texts(value)
+    texts = [_one_line(text) for text in _texts(value)] if field.multiline else _texts(value)
+    chars_max = MULTILINE_CHARS_MAX if field.multiline else OPTION_CHARS_MAX
     if field.choices and any(text not in field.choices for text in texts):
         return f"must be one of {', '.join(field.choices)}"
-    if len(texts) > OPTION_ITEMS_MAX or any(len(text) > OPTION_CHARS_MAX for text in texts):
-        return f"is too long: {OPTION_ITEMS_MAX} items of {OPTION_CHARS_MAX} characters at most"
+    if len(texts) > OPTION_ITEMS_MAX or any(len(text) > chars_max for text in texts):
+        return f"is too long: {OPTION_ITEMS_MAX} items of {chars_max} characters at most"
     if any(has_control_characters(text) for text in texts):
         return "control characters are not allowed"
     if field.pattern is not None and any(re.fullmatch(field.pattern, text) is None for text in texts):

@@ -4,8 +4,8 @@ A key of ``secret_key`` that is itself a Fernet key (32 bytes in URL-safe base64
 any other text of 16 characters or more a Fernet key is derived with HKDF-SHA-256: that spreads the entropy of the
 text and adds none, so the text has to be random, not a password.
 
-To change the key, put the new one before the old one, separated by a comma: new credentials are sealed with the first,
-all are tried for opening. The old one may go once every destination's credentials have been given again.
+Several keys may be given, separated by commas: credentials are sealed with the first, all are tried for opening. That
+is how a key is changed, by ``gateway.destinations.rotation``.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ _HKDF_INFO = b"audit-siem-gateway credentials v1"
 class SecretBox:
     """Seals credentials for the store. ``keys`` is the setting ``secret_key``. Raises ConfigError. Thread-safe."""
 
-    __slots__ = ("_fernet",)
+    __slots__ = ("_fernet", "_first")
 
     def __init__(self, keys: str) -> None:
-        texts = [text.strip() for text in keys.split(",") if text.strip()]
+        texts = split_keys(keys)
         if not texts:
             raise ConfigError("secret_key is empty: give a key of 16 characters or more, or leave the setting out")
-        self._fernet = MultiFernet([_fernet(text) for text in texts])
+        found = [_fernet(text) for text in texts]
+        self._first, self._fernet = found[0], MultiFernet(found)
 
     def seal(self, credentials: Mapping[str, Secret]) -> bytes:
         clear = msgspec.json.encode({name: secret.reveal() for name, secret in credentials.items()})
@@ -54,6 +55,18 @@ class SecretBox:
                 "behind a comma, or give the credentials again with PUT"
             ) from None
         return {name: Secret(value) for name, value in clear.items()}
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether it was sealed with the first key."""
+        try:
+            self._first.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
+
+
+def split_keys(keys: str) -> list[str]:
+    return [text.strip() for text in keys.split(",") if text.strip()]
 
 
 def generate_secret_key() -> str:

@@ -23,7 +23,7 @@ DESTINATIONS_MAX = 10_000
 
 # What a client that sends back what it has read gives beside the members that can be changed.
 READ_ONLY_MEMBERS = frozenset(
-    {"id", "status", "created_at", "updated_at", "credentials_set", "health", "deleting", "revision"}
+    {"id", "status", "created_at", "updated_at", "credentials_set", "health", "deleting", "revision", "warnings"}
 )
 
 _CHANGE_TRIES = 3
@@ -41,7 +41,8 @@ def settings_of(destination: Destination, secret_box: SecretBox) -> Settings:
 
 
 class DestinationService:
-    """``check_endpoint`` is handed an endpoint as it will be used and raises EgressBlocked when it may not be reached.
+    """``check_endpoint`` is handed an endpoint as it will be used and raises EgressBlocked when it may not be reached;
+    ``check_settings`` raises RequestRejected for what the operator does not allow or no connection can be made with.
 
     Every method that writes raises StoreUnavailable when the store is away.
     """
@@ -52,13 +53,15 @@ class DestinationService:
         *,
         secret_box: SecretBox,
         providers: Mapping[str, Provider],
-        check_endpoint: Callable[[str], None],
+        check_endpoint: Callable[[str], object],
+        check_settings: Callable[[Settings], None],
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._secret_box = secret_box
         self._providers = providers
         self._check_endpoint = check_endpoint
+        self._check_settings = check_settings
         self._clock = clock
 
     async def create(self, given: Mapping[str, object], *, tenant_id: str, may_choose_tenant: bool) -> Destination:
@@ -172,8 +175,12 @@ class DestinationService:
         endpoint = self._checked_endpoint(provider, known, form, problems)
         problems.raise_any()
         if not is_unreadable:
+            settings = Settings(endpoint=endpoint, credentials=credentials, options=options)
             with problems.collecting("options"):
-                provider.build(Settings(endpoint=endpoint, credentials=credentials, options=options))
+                provider.build(settings)
+            if _touches_connection(form):
+                with problems.collecting("options"):
+                    self._check_settings(settings)
             problems.raise_any()
         changed = replace(
             known,
@@ -248,6 +255,13 @@ def _check_fixed(known: Destination, changes: Mapping[str, object], problems: Pr
     for name, value in (("provider", known.provider), ("tenant_id", known.tenant_id)):
         if changes.get(name) not in (None, value):
             problems.add(name, "cannot be changed; create another destination instead")
+
+
+def _touches_connection(form: Form) -> bool:
+    """Whether the change is about how it connects. A certificate that has run out meanwhile must not keep anybody from
+    a new name, or from switching the destination off.
+    """
+    return bool(form.credentials or form.options or form.endpoint is not UNSET or form.enabled is True)
 
 
 def _check_required(

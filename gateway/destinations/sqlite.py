@@ -151,6 +151,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # what a credential was sealed as before does not stay in the file
     applied = connection.execute("PRAGMA user_version").fetchone()[0]
     for migration in missing(migrations("sqlite"), applied):
         try:

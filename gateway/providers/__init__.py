@@ -24,8 +24,9 @@ from gateway.providers.codec import Provider
 from gateway.providers.datadog import DATADOG
 from gateway.providers.elastic import ELASTIC
 from gateway.providers.splunk import SPLUNK
+from gateway.providers.tls import with_tls
 from gateway.providers.webhook import WEBHOOK
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
-    {provider.name: provider for provider in (SPLUNK, DATADOG, CLOUDWATCH, ELASTIC, WEBHOOK)}
+    {provider.name: with_tls(provider) for provider in (SPLUNK, DATADOG, CLOUDWATCH, ELASTIC, WEBHOOK)}
 )

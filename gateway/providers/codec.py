@@ -72,6 +72,9 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
     truncated: bool = False
 
+    def __repr__(self) -> str:  # some servers repeat what they were sent
+        return f"Reply({self.status}, {len(self.body)} bytes)"
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """The provider will never take this event: its code and its words."""
@@ -205,7 +208,8 @@ class Acknowledging(Protocol):
 class Field(msgspec.Struct, frozen=True):
     """One entry of a destination's form: validation, OpenAPI, masking and the console come from it.
 
-    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``.
+    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``. ``multiline`` text
+    may have line breaks, and be as long as a chain of certificates.
     """
 
     name: str
@@ -217,6 +221,7 @@ class Field(msgspec.Struct, frozen=True):
     pattern: str | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    multiline: bool = False
     help: str = ""
 
 

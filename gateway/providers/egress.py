@@ -1,18 +1,21 @@
 """Which addresses destinations may reach: every endpoint is user input, and the gateway stands inside a network.
 
 An address is judged when it has been resolved, and the judged address is the one that is connected to, so that a name
-which changes between two look-ups (DNS rebinding) gains nothing. The lists are explicit because Python's ``is_global``
-lets several non-public ranges through.
+which changes between two look-ups (DNS rebinding) gains nothing. It is judged once more where the socket is made: that
+is the one way out, whatever the library in between takes for an address. The lists are explicit because Python's
+``is_global`` lets several non-public ranges through.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
@@ -22,6 +25,7 @@ from gateway.errors import EgressBlocked
 
 Address = IPv4Address | IPv6Address
 Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[list[str]]]
+SocketPlace = tuple[int, int, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
 
 BLOCKED_V4 = tuple(
     map(
@@ -63,25 +67,33 @@ BLOCKED_V6 = tuple(
     )
 )
 
+NAT64 = IPv6Network("64:ff9b::/96")
+IPV4_COMPATIBLE = IPv6Network("::/96")
+
 _REMEDY = "the operator can permit it with egress.allow_private or egress.allow_networks"
 
 
 def permitted(address: Address, policy: Egress) -> bool:
-    """Whether a destination may be at this address. IPv4-mapped IPv6 is judged as the IPv4 it stands for."""
+    """Whether a destination may be at this address. IPv4-mapped IPv6 is judged as the IPv4 it stands for.
+
+    An IPv6 address through which a gateway on the way reaches an IPv4 one (NAT64, 6to4, Teredo) is forbidden unless the
+    operator lists its network, and even then what it leads to must be permitted by itself.
+    """
     if policy.allow_private:
         return True
-    address = _unwrapped(address)
+    address = _unmapped(address)
     if any(address in network for network in _networks(policy.allow_networks)):
-        return True
+        return all(permitted(embedded, policy) for embedded in _embedded(address))
     if isinstance(address, IPv4Address):
         return not any(address in network for network in BLOCKED_V4)
     return address in GLOBAL_UNICAST_V6 and not any(address in network for network in BLOCKED_V6)
 
 
-def check_url(url: str, policy: Egress) -> None:
+def check_url(url: str, policy: Egress) -> URL:
     """What can be said about an endpoint before its name is resolved: when it is saved, and before each attempt.
 
-    Raises EgressBlocked for a scheme that is not allowed, and for a host that is a forbidden address in any spelling.
+    Returns what is to be connected to, with the very host that was judged; path and query as they are. Raises
+    EgressBlocked for a scheme that is not allowed, and for a host that is a forbidden address in any spelling.
     """
     try:
         parsed = URL(url)
@@ -101,6 +113,7 @@ def check_url(url: str, policy: Egress) -> None:
         address = IPv4Address("127.0.0.1")
     if address is not None and not permitted(address, policy):
         raise EgressBlocked(f"{host} is an address that destinations may not reach; {_REMEDY}")
+    return URL(url, encoded=True).with_host(host)
 
 
 def literal_address(host: str) -> Address | None:
@@ -119,6 +132,22 @@ def literal_address(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(text))
     except OSError:
         return None
+
+
+class ForbiddenAddress(PermissionError):
+    """An OSError, so that the client library goes on with a name's next address."""
+
+
+def guarded_socket(policy: Egress) -> Callable[[SocketPlace], socket.socket]:
+    """Makes sockets for aiohttp's connector, and none for a forbidden address: there it raises ForbiddenAddress."""
+
+    def make(place: SocketPlace) -> socket.socket:
+        family, kind, protocol, _, where = place
+        if not permitted(ip_address(where[0]), policy):
+            raise ForbiddenAddress(errno.EPERM, f"an address that destinations may not reach; {_REMEDY}")
+        return socket.socket(family, kind, protocol)
+
+    return make
 
 
 class GuardedResolver(AbstractResolver):
@@ -181,10 +210,21 @@ def _result(host: str, address: str, port: int) -> ResolveResult:
     )
 
 
-def _unwrapped(address: Address) -> Address:
+def _unmapped(address: Address) -> Address:
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or IPv6Address(int(address))  # without its zone
     return address
+
+
+def _embedded(address: Address) -> tuple[IPv4Address, ...]:
+    """The IPv4 addresses that packets to this IPv6 one may end at; of Teredo both the server and the client."""
+    if isinstance(address, IPv4Address):
+        return ()
+    if address in NAT64 or (address in IPV4_COMPATIBLE and int(address) > 1):  # :: and ::1 stand for themselves
+        return (IPv4Address(int(address) & 0xFFFF_FFFF),)
+    if address.sixtofour is not None:
+        return (address.sixtofour,)
+    return address.teredo or ()
 
 
 def _scheme_message(scheme: str) -> str:

@@ -7,8 +7,8 @@ proxies of the environment are not used, replies are not read beyond what the re
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
-import os
 import ssl
 import zlib
 from concurrent.futures import Executor
@@ -18,10 +18,20 @@ from isal import isal_zlib
 from yarl import URL
 
 from gateway import __version__
+from gateway.clock import Clock, SystemClock
 from gateway.config import Egress
-from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed, TransportError
-from gateway.providers.codec import Reply, Request
-from gateway.providers.egress import GuardedResolver, Lookup, check_url, literal_address, system_lookup
+from gateway.errors import ConnectFailed
+from gateway.providers.codec import Reply, Request, Settings
+from gateway.providers.egress import (
+    GuardedResolver,
+    Lookup,
+    check_url,
+    guarded_socket,
+    literal_address,
+    system_lookup,
+)
+from gateway.providers.faults import explain
+from gateway.providers.tls import Security, Tls, security_for, tls_of
 
 USER_AGENT = f"audit-siem-gateway/{__version__}"
 GZIP_LEVEL = 1  # of isal's four: a fifth larger than zlib's default at a tenth of its time
@@ -36,7 +46,7 @@ class HttpTransport:
     """Connections and cookies of one destination. Holds neither socket nor timer before the first ``send``.
 
     ``executor`` compresses large bodies; None means the loop's own. ``tls`` is a context from ``tls_context``; None
-    verifies against the system's authorities. ``lookup`` resolves names.
+    verifies against the system's authorities. ``ca_file`` is what it was made with. ``lookup`` resolves names.
     """
 
     def __init__(
@@ -45,7 +55,9 @@ class HttpTransport:
         *,
         executor: Executor | None = None,
         tls: ssl.SSLContext | None = None,
+        ca_file: str = "",
         lookup: Lookup | None = None,
+        clock: Clock | None = None,
         connect_timeout_s: float = 10.0,
         idle_s: float = 30.0,
         user_agent: str = USER_AGENT,
@@ -53,6 +65,8 @@ class HttpTransport:
         self._policy = policy
         self._executor = executor
         self._tls = tls
+        self._ca_file = ca_file
+        self._clock = clock or SystemClock()
         self._lookup = lookup or system_lookup()
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
@@ -60,17 +74,30 @@ class HttpTransport:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+    def secured(self, settings: Settings) -> HttpTransport | SecuredTransport:
+        """Sends over this transport's connections as the TLS fields of ``settings`` ask. Closed with this one."""
+        tls = tls_of(settings)
+        return self if tls == Tls() else SecuredTransport(self, tls)
+
+    async def security_of(self, tls: Tls) -> Security:
+        """What a connection with this TLS is made with. Raises TlsFailed."""
+        make = functools.partial(
+            security_for, tls, policy=self._policy, ca_file=self._ca_file, now_s=self._clock.time_s()
+        )
+        return await asyncio.get_running_loop().run_in_executor(self._executor, make)
+
+    async def send(self, request: Request, *, timeout_s: float, security: Security | None = None) -> Reply:
         """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; EgressBlocked before anything is
-        sent.
+        sent, and TlsFailed where ``security`` cannot be had.
         """
-        check_url(request.url, self._policy)
-        url = URL(request.url, encoded=True)
+        url = check_url(request.url, self._policy)
+        if security is not None:
+            security.check(url.scheme, self._clock.time_s())
         body = await self._compressed(request.body) if request.gzip else request.body
         session = self._session_for(url)
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s)
         try:
-            return await _exchange(session, request, url, body, timeout)
+            return await _exchange(session, request, url, body, timeout, security)
         except (
             aiohttp.ClientError,
             OSError,
@@ -95,6 +122,7 @@ class HttpTransport:
         connector = aiohttp.TCPConnector(
             limit=0,  # the worker's limiter is the only one
             resolver=GuardedResolver(self._policy, self._lookup, timeout_s=self._connect_timeout_s),
+            socket_factory=guarded_socket(self._policy),
             ssl=self._tls or True,
             keepalive_timeout=self._idle_s,
         )
@@ -115,8 +143,28 @@ class HttpTransport:
         return await asyncio.get_running_loop().run_in_executor(self._executor, compress, body)
 
 
+class SecuredTransport:
+    """A transport's connections with the TLS of one destination's settings, made ready by the first ``send``."""
+
+    def __init__(self, transport: HttpTransport, tls: Tls) -> None:
+        self._transport = transport
+        self._tls = tls
+        self._security: Security | None = None
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        """As ``HttpTransport.send``."""
+        if self._security is None:
+            self._security = await self._transport.security_of(self._tls)
+        return await self._transport.send(request, timeout_s=timeout_s, security=self._security)
+
+
 async def _exchange(
-    session: aiohttp.ClientSession, request: Request, url: URL, body: bytes, timeout: aiohttp.ClientTimeout
+    session: aiohttp.ClientSession,
+    request: Request,
+    url: URL,
+    body: bytes,
+    timeout: aiohttp.ClientTimeout,
+    security: Security | None,
 ) -> Reply:
     headers = dict(request.headers)
     if request.gzip:
@@ -128,6 +176,8 @@ async def _exchange(
         data=io.BytesIO(body) if len(body) > _DIRECT_BYTES_MAX else body or None,
         allow_redirects=False,
         timeout=timeout,
+        ssl=security.context if security is not None else True,
+        server_hostname=security.server_name if security is not None else None,
     ) as response:
         content, truncated = await _read(response, request.reply_bytes_max)
         _bound_cookies(session)
@@ -138,18 +188,6 @@ async def _exchange(
 def compress(body: bytes) -> bytes:
     """One gzip member: several real servers read the first and skip the rest without a word."""
     return bytes(isal_zlib.compress(body, GZIP_LEVEL, _GZIP_WINDOW_BITS))
-
-
-def tls_context(ca_file: str = "") -> ssl.SSLContext:
-    """Verify against the system's authorities, and those in ``ca_file`` too. Reads files. Raises ConfigError."""
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            reason = error.strerror or "it holds no certificate in PEM form"
-            raise ConfigError(f"delivery.ca_file: {ca_file} cannot be read: {reason}") from error
-    return context
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> tuple[bytes, bool]:
@@ -180,54 +218,3 @@ def _decoded(content: bytes, encoding: str, bytes_max: int, *, is_cut: bool) -> 
 def _bound_cookies(session: aiohttp.ClientSession) -> None:
     if len(session.cookie_jar) > COOKIES_MAX:
         session.cookie_jar.clear()
-
-
-def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: float) -> TransportError:
-    """Our name for what the client library, the system or the TLS library raised.
-
-    The words name the host as the user wrote it, but neither an address that it resolved to nor a path, where tokens
-    may stand.
-    """
-    host = f"{url.raw_host}:{url.port}"
-    kind: type[TransportError] = ConnectFailed
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            kind, words = (
-                TimedOut,
-                f"no connection to {host} within {connect_timeout_s:g} s; check address and firewall",
-            )
-        case TimeoutError():
-            kind, words = TimedOut, f"no answer from {host} within {timeout_s:g} s"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | ssl.SSLError():
-            kind, words = TlsFailed, _tls_words(error, host)
-        case aiohttp.InvalidURL():
-            kind, words = EgressBlocked, f"{url.raw_host} is not a host name or an address in its usual form"
-        case aiohttp.ClientConnectorDNSError():
-            words = f"the host name {url.raw_host} cannot be resolved; check its spelling and the name servers"
-        case aiohttp.ClientConnectorError():
-            words = f"cannot connect to {host}: {_system_words(error.os_error)}"
-        case aiohttp.ClientResponseError():
-            words = f"{host} does not answer in HTTP that can be understood; check the port and the scheme"
-        case aiohttp.ClientPayloadError():
-            words = f"{host} broke off in the middle of its answer"
-        case aiohttp.ServerDisconnectedError() | OSError():
-            words = f"{host} closed the connection before it answered"
-        case _:
-            words = f"the connection to {host} failed"
-    return kind(words)
-
-
-def _tls_words(error: Exception, host: str) -> str:
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = cause.verify_message.rstrip(".")
-        return f"the certificate of {host} is not valid: {reason}; delivery.ca_file can add an authority"
-    if getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
-        return f"{host} does not speak TLS; check the port, or whether the endpoint is http://"
-    reason = str(getattr(cause, "reason", None) or "handshake failed").replace("_", " ").lower()
-    return f"no secure connection to {host}: {reason}"
-
-
-def _system_words(error: OSError) -> str:
-    """The system's words for the error number alone: the library's text holds the resolved address."""
-    return os.strerror(error.errno).lower() if error.errno else "none of its addresses can be reached"

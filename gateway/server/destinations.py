@@ -68,19 +68,20 @@ async def list_all(call: Call) -> web.Response:
 
 
 async def update(call: Call) -> web.Response:
-    changed = await call.parts.service.update(call.destination().id, await call.members())
-    return answer(_view(call, changed))
+    """With ``verify`` the change is tried first, and nothing is stored when the test event does not arrive."""
+    known, changes = call.destination(), await call.members()
+    if _flag(call, "verify"):
+        await _verify(call, call.parts.service.draft_update(known.id, changes))
+    return answer(_view(call, await call.parts.service.update(known.id, changes)))
 
 
 async def delete(call: Call) -> web.Response:
     """204 once everything it holds is delivered (or dropped, with ``force``); 202 while that goes on."""
     destination = call.destination()
     timeout_s = call.number("timeout", default=FLUSH_DEFAULT_S, low=0, high=FLUSH_MAX_S)
-    force = call.request.query.get("force", "false").lower()
-    if force not in ("true", "false", "1", "0"):
-        _refuse("force", "must be true or false")
+    force = _flag(call, "force")
     marked = await call.parts.service.mark_deleting(destination.id)
-    if force in ("true", "1"):
+    if force:
         await call.parts.streams.drop(destination.id)
         return web.Response(status=204)
     if await call.parts.streams.flushed(destination.id, timeout_s):
@@ -110,6 +111,13 @@ async def who_am_i(call: Call) -> web.Response:
 
 async def providers(_: Call) -> web.Response:
     return answer(ProviderPage([provider_view(provider) for provider in PROVIDERS.values()]))
+
+
+async def _verify(call: Call, draft: Destination) -> None:
+    result = await _test(call, draft)
+    if not result.ok:
+        message = f"the test event did not arrive, and nothing was changed: {result.message}"
+        raise RequestRejected(message, errors=(("verify", message),))
 
 
 async def _test(call: Call, draft: Destination) -> TestResult:
@@ -143,6 +151,13 @@ def _read_cursor(text: str | None) -> tuple[float, str]:
         return (float(created), destination_id)
     except (binascii.Error, ValueError):
         _refuse("cursor", "is not one that a page gave; leave it out to begin at the start")
+
+
+def _flag(call: Call, name: str) -> bool:
+    given = call.request.query.get(name, "false").lower()
+    if given not in ("true", "false", "1", "0"):
+        _refuse(name, "must be true or false")
+    return given in ("true", "1")
 
 
 def _refuse(field: str, message: str) -> NoReturn:

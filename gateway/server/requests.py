@@ -20,6 +20,9 @@ class DestinationDraft(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
+    previous_secret: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
     credentials: dict[str, str] = {}
     options: dict[str, object] = {}
     filter: Filter | None = None
@@ -42,6 +45,9 @@ class NewDestination(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
+    previous_secret: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
     credentials: dict[str, str] = {}
     options: dict[str, object] = {}
     filter: Filter | None = None

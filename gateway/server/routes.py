@@ -144,6 +144,13 @@ ROUTES: tuple[Route, ...] = (
         {200: DestinationView},
         scope=Scope.SIEM_WRITE,
         body=DestinationChanges,
+        parameters=(
+            Parameter(
+                "verify",
+                "Send a test event with the change first; when it does not arrive nothing is changed: 422.",
+                {"type": "boolean", "default": False},
+            ),
+        ),
         text=(
             "Changes the members given and leaves the others. It applies at once to everything that is not in flight. "
             "`enabled: true` starts a failed destination again."

@@ -9,6 +9,7 @@ from gateway.delivery.health import Attempt, BreakerState, LastError, Status
 from gateway.delivery.health import Health as DeliveryHealth
 from gateway.destinations.store import ApiKey, Destination, Filter, Scope
 from gateway.providers.codec import Field, Provider
+from gateway.providers.tls import warnings
 from gateway.queue import DeadLetter, Gap, GapReason
 
 
@@ -29,7 +30,7 @@ class HealthView(msgspec.Struct, frozen=True):
 
 
 class DestinationView(msgspec.Struct, frozen=True):
-    """Credentials are write-only: ``credentials_set`` names those that are stored."""
+    """Credentials are write-only: ``credentials_set`` names those that are stored. ``warnings``: of its connection."""
 
     id: str
     provider: str
@@ -45,6 +46,7 @@ class DestinationView(msgspec.Struct, frozen=True):
     credentials_set: tuple[str, ...]
     ordered: bool
     deleting: bool
+    warnings: tuple[str, ...]
     health: HealthView
 
 
@@ -199,6 +201,7 @@ def destination_view(destination: Destination, health: DeliveryHealth | None) ->
         credentials_set=destination.credentials_set,
         ordered=destination.ordered,
         deleting=destination.deleting,
+        warnings=warnings(destination.endpoint, destination.options),
         health=HealthView(
             last_success_at=_time(known.last_success_at_s),
             last_error_at=_time(known.last_error_at_s),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ PRODUCT = ("gateway",)
 START_S_MAX = 30.0
 STOP_S_MAX = 30.0
 
-_ADDRESS = re.compile(r"The gateway listens on (http://\S+|unix:\S+) and")
+_ADDRESS = re.compile(r"The gateway listens on (https?://\S+|unix:\S+) and")
 # What a log never shows while every promise is kept, whatever the destinations do.
 _FAULTS = ("Traceback", "request.failed", "destination.crashed", "ledger.imbalanced", "was never retrieved")
 
@@ -32,7 +33,8 @@ class GatewayProcess:
 
     ``settings`` are those of the gateway with ``_`` for ``.``: ``retry_window="1s"`` is ``GATEWAY_RETRY_WINDOW``. One
     data directory is kept over ``kill`` and ``start``, and so is the log. ``api`` speaks with the operator's key.
-    ``program`` is what Python runs: the product, or a launcher of the tests that changes a part of it.
+    ``program`` is what Python runs: the product, or a launcher of the tests that changes a part of it. ``tls`` is what
+    it trusts.
     """
 
     def __init__(self, data_dir: Path, /, program: Sequence[str] = PRODUCT, **settings: str) -> None:
@@ -40,6 +42,7 @@ class GatewayProcess:
         self.program = tuple(program)
         self.settings = settings
         self.address = ""
+        self.tls: ssl.SSLContext | bool = True
         self.exit_code: int | None = None
         self._output = data_dir.parent / f"{data_dir.name}.stdout"
         self._log = data_dir.parent / f"{data_dir.name}.stderr"
@@ -79,7 +82,7 @@ class GatewayProcess:
         if self.address.startswith("unix:"):
             connector: aiohttp.BaseConnector = aiohttp.UnixConnector(self.address.removeprefix("unix:"))
         else:
-            connector = aiohttp.TCPConnector(limit=0)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self.tls)
         self._session = aiohttp.ClientSession(connector=connector)
 
     async def kill(self) -> None:

@@ -15,6 +15,7 @@ from tests.acceptance.audit_events import by_id, events
 from tests.acceptance.gateway_process import GatewayProcess, StartGateway
 from tests.acceptance.lives import QUICK, Lives
 from tests.acceptance.oracle.process import OracleProcess
+from tests.acceptance.test_command_line import CommandLine
 from tests.postgres import Postgres, running_postgres
 
 SIEM = "/v1/audit/siem"
@@ -49,6 +50,28 @@ async def test_destinations_and_keys_live_in_the_database(postgres: Postgres, st
         await first.api.until(destination, lambda shown: shown["name"] == "renamed there")
         await second.api.expect(204, "DELETE", f"{SIEM}/{destination}")
         await first.api.until_gone(destination)
+
+
+async def test_the_encryption_key_is_changed_while_gateways_run(
+    postgres: Postgres, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """Each gets both keys and starts anew, the rotation runs beside them from anywhere, then the old key goes."""
+    old, new = "the old key of both of the gateways", "the new key of both of the gateways"
+    url = await postgres.new_database()
+    gateway = await start_gateway(database_url=url, secret_key=old)
+    async with SplunkReceiver() as receiver:
+        destination = await gateway.api.create(receiver)
+        await gateway.restart(secret_key=f"{new},{old}")
+        elsewhere = CommandLine(tmp_path, GATEWAY_DATABASE_URL=url, GATEWAY_SECRET_KEY=f"{new},{old}")
+        assert (await elsewhere.type("secrets", "rotate", "--json")).json == {"resealed": 1, "unreadable": []}
+        lines = events(10)
+        await gateway.api.accept(lines)
+        await receiver.wait_for(10)
+        await gateway.restart(secret_key=new)
+        await gateway.api.accept(events(5))
+        await receiver.wait_for(15)
+        assert (await gateway.api.until_settled(destination))["delivered"] == 15
+        assert not (tmp_path / "data" / "secret-key").exists()
 
 
 async def test_events_flow_while_the_database_is_away(postgres: Postgres, start_gateway: StartGateway) -> None:

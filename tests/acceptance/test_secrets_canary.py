@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 
 from gateway.demo.receivers import KINDS, Receiver, Respond, always
 from tests.acceptance.api import Answer, Api, Members
-from tests.acceptance.audit_events import events
+from tests.acceptance.audit_events import event
 from tests.acceptance.gateway_process import GatewayProcess, StartGateway
+from tests.acceptance.test_command_line import CommandLine
+from tests.certificates import make_certificate
 
 SIEM = "/v1/audit/siem"
 CREDENTIALS = {
@@ -26,6 +30,7 @@ CREDENTIALS = {
 
 
 MARKS = (b"Kanarienvogel", b"Gelbschnabel")
+PAYLOAD = "user:Zaunkoenig"  # stands in the events, and in what providers say of them
 STATUSES = (200, 400, 401, 403, 404, 429, 500)
 
 
@@ -43,6 +48,10 @@ class Canaries:
     def know(self, secret: str) -> None:
         """Look for this one too, which the gateway has made."""
         self._forms |= {secret[: len(secret) * 2 // 3].encode(), secret[len(secret) // 3 :].encode()}
+
+    def know_key(self, pem: str) -> None:
+        """Look for each line of this private key."""
+        self._forms |= {line.encode() for line in pem.splitlines() if line and not line.startswith("-----")}
 
     def found_in(self, text: bytes) -> list[bytes]:
         """What surrounds each of them."""
@@ -74,8 +83,9 @@ class Listener:
 
 
 async def test_no_secret_comes_out_anywhere(start_gateway: StartGateway) -> None:
-    """Credentials and keys stand in no answer, log line, metric or file of the data directory, though providers repeat
-    them in their replies, callers put them into the wrong places, and the process is killed.
+    """Credentials and keys stand in no answer, log line, metric, file of the data directory or open file, though
+    providers repeat them in their replies, callers put them into the wrong places, and the process is killed. Of the
+    events nothing is in the log, though providers quote them.
     """
     canaries = Canaries()
     listener = Listener(canaries)
@@ -89,24 +99,36 @@ async def test_no_secret_comes_out_anywhere(start_gateway: StartGateway) -> None
                 secrets = new_credentials(receiver, canaries)
                 receiver.script = always(repeating(status, receiver, secrets))
                 created[await create(gateway, listener, receiver, secrets)] = receiver
-        assert (await listener.call(gateway.api, "POST", "/v1/audit/events", body=events(1)[0])).status == 202
+        with_certificate = await create_with_certificate(gateway, listener, receiver, canaries, gateway.data_dir.parent)
+        created |= dict.fromkeys(with_certificate, receiver)
+        line = event(text=PAYLOAD)
+        assert (await listener.call(gateway.api, "POST", "/v1/audit/events", body=line)).status == 202
+        invalid = line.replace(b'"action":"attestation.mint"', b'"action":7')
+        assert (await listener.call(gateway.api, "POST", "/v1/audit/events", body=invalid)).status == 400
         for destination in created:
             await gateway.api.until(destination, was_tried)
         await misplace(gateway, listener, canaries)
         await make_keys(gateway, listener, canaries)
         await look_everywhere(gateway, listener, created)
         for destination, receiver in created.items():
+            if destination in with_certificate:
+                continue
             receiver.script = always(Respond(503))
             renewed = new_credentials(receiver, canaries)
             assert (await listener.call(gateway.api, "PUT", f"{SIEM}/{destination}", json=renewed)).status == 200
             receiver.script = always(repeating(403, receiver, renewed))
+        assert await asyncio.to_thread(open_files, gateway.pid, canaries) == []
         await gateway.kill()
         assert (kept_in(gateway, canaries), canaries.found_in(gateway.log.encode())) == ([], [])
         await gateway.start()
         await look_everywhere(gateway, listener, created)
         assert await gateway.terminate() == 0
+    await rotate(gateway, canaries)
     assert canaries.found_in((gateway.log + gateway.output).encode()) == []
     assert kept_in(gateway, canaries) == []
+    assert "Zaunkoenig" not in gateway.log + gateway.output
+    assert "delivery.event_refused" in gateway.log
+    assert "destination.degraded" in gateway.log
     assert listener.searched > 400
 
 
@@ -152,6 +174,20 @@ async def test_a_generated_operator_key_is_told_once(start_gateway: StartGateway
     assert (gateway.output.count(key), gateway.log.count(key)) == (1, 0)
 
 
+async def test_nobody_else_may_read_the_data(start_gateway: StartGateway) -> None:
+    """Every file of the data directory, the log's and the dead letters' among them, belongs to its owner alone."""
+    gateway = await start_gateway()
+    async with KINDS["webhook"](script=always(Respond(413))) as receiver:
+        destination = await gateway.api.create(receiver)
+        await gateway.api.accept([event()])
+        assert (await gateway.api.until_settled(destination))["dead_lettered"] == 1
+        assert (await gateway.api.post_lines([event(), b"nonsense"])).status == 207
+        found = [path for path in gateway.data_dir.rglob("*") if path.is_file()]
+        folders = {path.parent.name for path in found}
+        assert {"log", "cursors", "dead-letters", "quarantine"} <= folders
+        assert [path.name for path in found if path.stat().st_mode & 0o077] == []
+
+
 def new_credentials(receiver: Receiver, canaries: Canaries) -> dict[str, str]:
     secrets = {name: canaries.new() for name in CREDENTIALS[receiver.provider]}
     return {"token": f"keyid:{secrets['token']}"} if receiver.provider == "elastic" else secrets
@@ -171,17 +207,46 @@ async def create(gateway: GatewayProcess, listener: Listener, receiver: Receiver
     return str(made.json()["id"])
 
 
+async def create_with_certificate(
+    gateway: GatewayProcess, listener: Listener, receiver: Receiver, canaries: Canaries, folder: Path
+) -> list[str]:
+    """Destinations with a client certificate: one whose server speaks no TLS, one that is not there. Their ids."""
+    made = await asyncio.to_thread(make_certificate, folder, "client.example")
+    canaries.know_key(made.key)
+    pair = {"client_certificate": made.certificate, "client_key": made.key}
+    content = {"provider": "webhook", "secret": canaries.new(), **pair}
+    for wrong in ({"client_key": made.key[:-60]}, {"client_certificate": made.key}, {"options": {"ca": made.key}}):
+        endpoint = {"endpoint": "https://127.0.0.1:9"}
+        assert (await listener.call(gateway.api, "POST", SIEM, json={**content, **endpoint, **wrong})).status == 422
+    answers = [
+        await listener.call(gateway.api, "POST", SIEM, json={**content, "endpoint": endpoint})
+        for endpoint in (receiver.endpoint.replace("http://", "https://"), "https://127.0.0.1:9")
+    ]
+    assert [answer.status for answer in answers] == [201, 201]
+    return [str(answer.json()["id"]) for answer in answers]
+
+
+async def rotate(gateway: GatewayProcess, canaries: Canaries) -> None:
+    """With a new key before the old one, then with a key that opens nothing."""
+    new, lost, old = canaries.new(), canaries.new(), gateway.settings["secret_key"]
+    for keys, code in ((f"{new},{old}", 0), (lost, 1)):
+        given = {"GATEWAY_DATA_DIR": str(gateway.data_dir), "GATEWAY_SECRET_KEY": keys}
+        done = await CommandLine(gateway.data_dir.parent, **given).type("secrets", "rotate")
+        assert done.code == code
+        assert canaries.found_in((done.out + done.err).encode()) == []
+
+
 def repeating(status: int, receiver: Receiver, credentials: dict[str, str]) -> Respond:
     """Every member that a provider may use for its words has the credentials in it, where they are cut off too."""
     secrets = list(credentials.values())
     if receiver.provider == "elastic":
         secrets.append(base64.b64encode(secrets[0].encode()).decode())
-    words = f"denied for {' and '.join(secrets)} ".ljust(480, "x") + f" {secrets[0]} {secrets[-1]}"
-    error = {"type": f"{secrets[0]}_exception", "reason": words}
+    words = f"{PAYLOAD} denied for {' and '.join(secrets)} ".ljust(480, "x") + f" {secrets[0]} {secrets[-1]}"
+    error = {"type": f"{secrets[0]}_{PAYLOAD}_exception", "reason": words}
     content = {
         "text": words,
         "code": 4,
-        "__type": f"{secrets[0]}Exception",
+        "__type": f"{secrets[0]}{PAYLOAD}Exception",
         "message": words,
         "errors": [{"title": words, "detail": words}] if status != 200 else True,
         "error": error,
@@ -242,6 +307,13 @@ async def look_everywhere(gateway: GatewayProcess, listener: Listener, destinati
         for what in ("", "/attempts", "/gaps", "/ledger", "/dead-letters"):
             assert (await listener.call(gateway.api, "GET", f"{SIEM}/{destination}{what}")).status == 200
         assert (await listener.call(gateway.api, "POST", f"{SIEM}/{destination}/test")).status == 200
+
+
+def open_files(pid: int, canaries: Canaries) -> list[tuple[str, list[bytes]]]:
+    """What of the process's open files has a secret in it, those without a name and those removed included."""
+    files = [path for path in Path(f"/proc/{pid}/fd").iterdir() if stat.S_ISREG(path.stat().st_mode)]
+    assert len(files) >= 3
+    return [(str(path.readlink()), found) for path in files if (found := canaries.found_in(path.read_bytes()))]
 
 
 def kept_in(gateway: GatewayProcess, canaries: Canaries) -> list[tuple[str, list[bytes]]]:

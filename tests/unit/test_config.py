@@ -187,6 +187,24 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         parse_listen(text)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"server.tls_certificate": "c"}, "give both or neither"),
+        ({"server.tls_key": "k"}, "give both or neither"),
+        ({"server.tls_client_ca": "a"}, "needs server.tls_certificate"),
+        (
+            {"server.tls_certificate": "c", "server.tls_key": "k", "server.listen": "unix:/run/g.sock"},
+            "a unix socket has no TLS",
+        ),
+    ],
+)
+def test_half_a_setup_of_tls_is_refused(given: dict[str, object], words: str) -> None:
+    """Rather than to listen without it."""
+    with pytest.raises(ConfigError, match=words):
+        load(given, {}, None)
+
+
 def test_the_defaults_are_within_their_own_ranges() -> None:
     """Writing a default out explicitly is always accepted."""
     for setting in describe(Config):

@@ -97,6 +97,23 @@ def test_a_connection_prints_without_its_key() -> None:
     assert "tl_live" not in repr(connection({"GATEWAY_API_KEY": "tl_live_secret"}))
 
 
+@pytest.mark.parametrize("variable", ["GATEWAY_CA_FILE", "GATEWAY_CLIENT_CERTIFICATE"])
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), ("nonsense", "not in PEM form")])
+def test_certificates_that_cannot_be_used(
+    gateway_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    content: str | None,
+    reason: str,
+) -> None:
+    """Said before anything is sent."""
+    if content is not None:
+        (tmp_path / "c.pem").write_text(content)
+    monkeypatch.setenv(variable, str(tmp_path / "c.pem"))
+    assert reason in refused(gateway_command("status"), code=2)
+
+
 def test_a_unix_socket_is_an_address() -> None:
     """unix:PATH names the socket that `serve --listen unix:PATH` made."""
     assert connection({"GATEWAY_URL": "unix:/run/g.sock"}).socket == "/run/g.sock"

@@ -161,6 +161,13 @@ def test_update_changes_only_what_is_given(stub: Any, gateway_command: Command) 
     )
 
 
+def test_update_can_try_a_change_first(stub: Any, gateway_command: Command) -> None:
+    """The gateway does it, in one step with the change."""
+    identity = stub.add_destination("one")
+    gateway_command("destinations", "update", identity, "--token", "new", "--verify")
+    assert stub.requests[-1] == ("PUT", f"/v1/audit/siem/{identity}?verify=true", {"token": "new"})
+
+
 def test_an_empty_text_clears_the_filter(stub: Any, gateway_command: Command) -> None:
     """The filter that is sent is the whole new one."""
     identity = stub.add_destination("one", filter={"actions": ["key.*"], "outcomes": ["FAILURE"]})

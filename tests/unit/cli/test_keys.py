@@ -18,6 +18,13 @@ def test_a_new_key_goes_alone_to_standard_output(stub: Any, gateway_command: Com
     assert stub.requests[-1][2] == {"tenant_id": "t1", "scopes": ["events:write", "siem:read"]}
 
 
+def test_a_key_may_end_by_itself(stub: Any, gateway_command: Command) -> None:
+    """When it ends is the gateway's to check."""
+    given = ("--scope", "events:write", "--expires-at", "2027-01-31T12:00:00Z")
+    assert gateway_command("keys", "create", *given).exit_code == 0
+    assert stub.requests[-1][2] == {"scopes": ["events:write"], "expires_at": "2027-01-31T12:00:00Z"}
+
+
 def test_keys_are_listed_with_their_scopes(stub: Any, gateway_command: Command) -> None:
     """The table joins the scopes; JSON keeps them as they are."""
     assert "events:write siem:read" in gateway_command("keys", "list").stdout

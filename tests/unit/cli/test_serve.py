@@ -163,6 +163,7 @@ def test_config_check_refuses_what_serve_would_refuse(
     ("variable", "value", "line"),
     [
         ("GATEWAY_SECRET_KEY", "short", "secret_key: each key needs 16 characters or more"),
+        ("GATEWAY_SERVER_TLS_KEY", "absent.pem", "server.tls_certificate and server.tls_key: give both or neither"),
         ("GATEWAY_DELIVERY_CA_FILE", "absent.pem", "delivery.ca_file: absent.pem cannot be read: No such file"),
     ],
 )
@@ -174,6 +175,17 @@ def test_config_check_tries_what_serve_uses_later(
     result = gateway_command("config", "check")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"gateway: {line}")
+
+
+def test_config_check_tries_the_listeners_certificate(
+    gateway_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are read as `serve` would read them."""
+    monkeypatch.setenv("GATEWAY_SERVER_TLS_CERTIFICATE", "absent.pem")
+    monkeypatch.setenv("GATEWAY_SERVER_TLS_KEY", "absent.pem")
+    result = gateway_command("config", "check")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("gateway: server.tls_certificate: absent.pem cannot be read")
 
 
 def test_config_check_names_a_variable_that_is_perhaps_misspelt(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from gateway.config import Delivery, Queue, RetryPolicy
 from gateway.delivery.attempt import Sender
@@ -214,6 +215,25 @@ async def test_an_outage_degrades_and_a_success_ends_it(house: House) -> None:
     assert house.state.status is Status.ACTIVE
     assert house.consumer.ledger().delivered == 5
     assert house.state.consecutive_failures == 0
+
+
+@pytest.mark.parametrize("kind", [Retry, Misconfigured])
+async def test_a_providers_words_are_kept_for_the_tenant_and_not_logged(
+    house: House, kind: type[Retry | Misconfigured]
+) -> None:
+    """A provider may quote the events that it got: the log has the code alone, and no name that is more than a word."""
+    for code, logged in (("hec_4", "hec_4"), ("user 12345", "other")):
+        with structlog.testing.capture_logs() as logs:
+            house.start(Provider(lambda lines, code=code: kind(f"refused {lines[0]!r}", code=code)))  # type: ignore[misc]
+            await house.post(1)
+            await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+        assert house.state.last_error is not None
+        assert '"id"' in house.state.last_error.message
+        told = [line["code"] for line in logs if line["event"] in {"destination.degraded", "delivery.attempted"}]
+        assert set(told) == {logged}
+        assert '"id"' not in repr(logs)
+        house.tasks.pop().cancel()
+        house.state.resume()
 
 
 async def test_the_window_runs_out_and_what_comes_goes_into_the_gap_until_a_change(house: House) -> None:

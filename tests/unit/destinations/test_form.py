@@ -29,6 +29,8 @@ PROVIDER = Provider(
         Field("tags", "Tags", "option", type="array"),
         Field("headers", "Headers", "option", type="object"),
         Field("mode", "Mode", "option", type="enum", choices=("one", "two")),
+        Field("key", "Key", "credential", secret=True, multiline=True),
+        Field("chain", "Chain", "option", multiline=True),
     ),
     endpoint_help="",
     credentials_help="",
@@ -229,3 +231,14 @@ def test_a_filter_is_read_whole() -> None:
 def test_filters_of_the_wrong_kind(value: object) -> None:
     """Each list holds patterns that can match something, and not too many."""
     assert list(errors(filter={"actions": value})) == ["filter.actions"]
+
+
+def test_text_of_several_lines_keeps_them() -> None:
+    """A certificate and a key may have line breaks and be long; no other control character comes with them."""
+    pem = "-----BEGIN X-----\r\n" + "QUJD\n" * 5_000 + "-----END X-----"
+    form = read(key=f"{pem}\n", options={"chain": f"\n{pem}"})
+    assert (form.credentials["key"], form.options["chain"]) == (Secret(pem), pem)
+    for wrong in ("a\rb", "a\x00b", "a\tb", "x" * 70_000):
+        found = errors(key=wrong, options={"chain": wrong})
+        assert found.keys() == {"key", "options.chain"}
+    assert errors(token="a\nb", options={"text": "a\nb"}).keys() == {"token", "options.text"}

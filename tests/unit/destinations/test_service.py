@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -17,6 +20,8 @@ from gateway.errors import Conflict, NotFound, RequestRejected, StoreError, Stor
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Secret
 from gateway.providers.egress import check_url
+from gateway.providers.tls import check_tls
+from tests.certificates import make_certificate
 from tests.clock import ManualClock
 from tests.stores import MemoryContents, MemoryStore
 
@@ -46,6 +51,7 @@ class World:
             secret_box=self.secret_box,
             providers=PROVIDERS,
             check_endpoint=functools.partial(check_url, policy=Egress()),
+            check_settings=functools.partial(check_tls, policy=Egress(), clock=self.clock),
             clock=self.clock,
         )
 
@@ -133,6 +139,37 @@ async def test_everything_that_can_be_chosen(world: World) -> None:
     assert (created.endpoint, created.enabled, created.name) == ("hec.splunk.example.com:8088", False, "Mine")
     assert (created.ordered, created.tenant_id, created.filter) == (True, "t1", Filter(actions=("a.*",)))
     assert created.options == {"index": "main", "ack": True}
+
+
+async def test_a_client_certificate_that_cannot_be_used_is_refused(world: World, contents: MemoryContents) -> None:
+    """On creation, on a change of the certificate and on one of the endpoint; the fault stands at its field."""
+    assert await world.errors_of({**SPLUNK, "client_certificate": "x", "client_key": "y"}) == {
+        "client_certificate": "is not a certificate in PEM form"
+    }
+    assert (await world.errors_of({**SPLUNK, "options": {"tls_verify": False}})).keys() == {"options.tls_verify"}
+    created = await world.create({**SPLUNK, "options": {"server_name": "hec.internal"}})
+    with pytest.raises(RequestRejected, match="client_certificate: a value is required"):
+        await world.service.update(created.id, {"client_key": "y"})
+    assert contents.destinations == {created.id: created}
+
+
+async def test_a_certificate_that_ran_out_keeps_nobody_from_switching_off(world: World, tmp_path: Path) -> None:
+    """What is not about the connection can be changed; what is, and to switch it on again, needs a new certificate."""
+    made = await asyncio.to_thread(make_certificate, tmp_path, "client.example")
+    world.clock.jump_wall(time.time() - world.clock.time_s())
+    pair = {"client_certificate": made.certificate, "client_key": made.key}
+    created = await world.create({**SPLUNK, **pair})
+    world.clock.jump_wall(2 * 86_400)
+    assert (await world.service.update(created.id, {"name": "n", "enabled": False})).enabled is False
+    for change in (
+        {"enabled": True},
+        {"endpoint": "https://h.example"},
+        {"options": {"index": "main"}},
+        {"token": "t"},
+    ):
+        with pytest.raises(RequestRejected, match="client_certificate: has expired"):
+            await world.service.update(created.id, change)
+    await world.service.update(created.id, {"enabled": True, "client_certificate": None, "client_key": None})
 
 
 async def test_nothing_is_stored_of_what_is_refused(world: World, contents: MemoryContents) -> None:

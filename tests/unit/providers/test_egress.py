@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
 from gateway.config import Egress
 from gateway.errors import EgressBlocked
-from gateway.providers.egress import GuardedResolver, Lookup, check_url, literal_address, permitted, system_lookup
+from gateway.providers.egress import (
+    ForbiddenAddress,
+    GuardedResolver,
+    Lookup,
+    check_url,
+    guarded_socket,
+    literal_address,
+    permitted,
+    system_lookup,
+)
 
 STRICT = Egress()
 
@@ -62,9 +71,36 @@ FORBIDDEN = [
     "fec0::1",
     "ff02::1",
 ]
+# Every block of the list that destinations are held to, IPv6 outside of 2000::/3 among them.
+BLOCKS = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/3",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "3fff::/20",
+    "4000::/2",
+    "8000::/1",
+]
 PUBLIC = [
     "1.1.1.1",
     "8.8.8.8",
+    "168.63.129.15",
     "172.32.0.1",
     "100.128.0.1",
     "192.0.1.1",
@@ -86,6 +122,53 @@ def test_forbids_what_is_not_public(address: str) -> None:
     """No list of Python's is trusted: each range that was ever missed there is named."""
     assert not permitted(ip_address(address), STRICT)
     assert permitted(ip_address(address), Egress(allow_private=True))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_blocked_range_is_blocked_from_end_to_end(block: str) -> None:
+    """Its first and its last address are forbidden; those before and behind it are, unless another range holds them,
+    not.
+    """
+    network = ip_network(block)
+    first, last = network.network_address, network.broadcast_address
+    assert not permitted(first, STRICT)
+    assert not permitted(last, STRICT)
+    others = [other for other in map(ip_network, BLOCKS) if other != network]
+    for number in (int(first) - 1, int(last) + 1):
+        if 0 <= number < 1 << network.max_prefixlen:
+            neighbour = type(first)(number)
+            held = any(neighbour in other for other in others if other.version == network.version)
+            assert permitted(neighbour, STRICT) is not held, neighbour
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_mapped_spelling_opens_nothing(block: str, end: int) -> None:
+    """An IPv4 address in IPv6 clothes is judged as what it is."""
+    address = ip_network(block)[end]
+    if isinstance(address, IPv4Address):
+        assert not permitted(IPv6Address(f"::ffff:{address}"), STRICT)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "network"),
+    [
+        ("64:ff9b::a9fe:a9fe", "64:ff9b::808:808", "64:ff9b::/96"),
+        ("2002:a9fe:a9fe::1", "2002:808:808::1", "2002::/16"),
+        ("2001:0:7f00:1:0:0:f7f7:f7f7", "2001:0:808:808:0:0:f7f7:f7f7", "2001::/32"),
+        ("2001:0:808:808:0:0:80ff:fffe", "2001:0:808:808:0:0:f7f7:f7f7", "2001::/32"),
+        ("::127.0.0.1", "::8.8.8.8", "::/0"),
+    ],
+)
+def test_a_listed_gateway_network_does_not_lead_inside(inside: str, outside: str, network: str) -> None:
+    """An operator whose network reaches IPv4 through NAT64 lists its prefix; what it leads to is judged all the same,
+    for 6to4, both ends of Teredo and IPv4-compatible addresses too.
+    """
+    for address in (inside, outside):
+        assert not permitted(ip_address(address), STRICT)
+    policy = Egress(allow_networks=(network,))
+    assert permitted(ip_address(outside), policy)
+    assert not permitted(ip_address(inside), policy)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -171,6 +254,58 @@ def test_refuses_urls_that_are_not_plain_https(url: str, words: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "connected"),
+    [
+        ("https://HEC.Example:8088/a%2Fb?q=%20&x=items.*.y", "https://hec.example:8088/a%2Fb?q=%20&x=items.*.y"),
+        ("https://8\u30028\u30028\uff0e8/", "https://8.8.8.8/"),
+        ("https://\uff18.8.8.8/", "https://8.8.8.8/"),
+        ("https://b\u00fccher.example/", "https://xn--bcher-kva.example/"),
+        ("https://exa\tmple.com/", "https://example.com/"),
+        ("https://8.8.8.8#@127.0.0.1/", "https://8.8.8.8/#@127.0.0.1/"),
+        ("https://8.8.8.8?@127.0.0.1/", "https://8.8.8.8/?@127.0.0.1/"),
+        ("https://8.8.8.8:/", "https://8.8.8.8/"),
+        ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
+    ],
+)
+def test_the_host_that_was_judged_is_the_one_that_is_connected(url: str, connected: str) -> None:
+    """No second reading of the text can find another host in it; path and query stay as they are."""
+    assert str(check_url(url, STRICT)) in {connected, connected.replace("/?", "?").replace("/#", "#")}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://8.8.8.8\\@127.0.0.1/",
+        "https://8.8.8.8\\.example/",
+        "https://8.8.8.8:443@127.0.0.1/",
+        "https://8.8.8.8%00@127.0.0.1/",
+        "https://[::1].example/",
+        "https://example[::1]/",
+        "https://[127.0.0.1]/",
+        "https://[::1/",
+        "https://::1/",
+        "https://8.8.8.8:443:80/",
+        "https://8.8.8.8:-1/",
+        "https://8.8.8.8:65536/",
+        "https://127.0.0.1\u200b/",
+        "https://\u00ad127.0.0.1/",
+        "https:127.0.0.1",
+        "https:/127.0.0.1",
+        "https:///127.0.0.1",
+        "//127.0.0.1/",
+        "127.0.0.1",
+        "gopher://8.8.8.8/",
+        "HTTP://8.8.8.8/",
+        "",
+    ],
+)
+def test_refuses_urls_that_two_readers_may_read_in_two_ways(url: str) -> None:
+    """Backslashes, user names, brackets in the wrong place, several ports, characters that cannot be seen."""
+    with pytest.raises(EgressBlocked):
+        check_url(url, STRICT)
+
+
 def test_http_needs_permission() -> None:
     """``http://`` is allowed by its own setting, which allows no address."""
     policy = Egress(allow_http=True)
@@ -220,6 +355,16 @@ class TestGuardedResolver:
 
         with pytest.raises(OSError, match="no answer within"):
             await GuardedResolver(STRICT, silent, timeout_s=0.01).resolve("x.example", 443)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_no_socket_is_made_for_a_forbidden_address(family: socket.AddressFamily, address: str) -> None:
+    """Whatever reached the place where connections are made, by whichever way, is judged there once more."""
+    place = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 443))
+    with pytest.raises(ForbiddenAddress):
+        guarded_socket(STRICT)(place)
+    with guarded_socket(Egress(allow_networks=(f"{address}",)))(place) as made:
+        assert (made.family, made.type) == (family, socket.SOCK_STREAM)
 
 
 async def test_the_system_resolver_is_asked_in_the_given_pool() -> None:

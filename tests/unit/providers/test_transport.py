@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import ssl
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +17,17 @@ from typing import Literal
 
 import aiohttp
 import pytest
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from gateway.config import Egress
 from gateway.demo.receivers import Fault, HugeReply, Reset, Respond, Slow, SplunkReceiver, always, redirect
 from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed
 from gateway.providers.codec import Request
-from gateway.providers.egress import Lookup
-from gateway.providers.transport import USER_AGENT, HttpTransport, compress, explain, tls_context
+from gateway.providers.egress import GuardedResolver, Lookup
+from gateway.providers.faults import explain
+from gateway.providers.tls import tls_context
+from gateway.providers.transport import USER_AGENT, HttpTransport, compress
 from tests.certificates import make_certificate
 
 LOCAL = Egress(allow_http=True, allow_private=True)
@@ -202,6 +207,44 @@ class TestReplies:
             answer = await sender.send(request(receiver.endpoint, b"{}", reply_bytes_max=50_000), timeout_s=5)
             assert (answer.body, answer.truncated) == (b"0" * 50_000, True)
 
+    @pytest.mark.parametrize(
+        "endless",
+        [
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 100,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;" + b"x" * 1_000,
+        ],
+        ids=["interim answers", "headers", "trailers", "chunk extensions"],
+    )
+    async def test_without_an_end_end_in_time(self, endless: bytes) -> None:
+        """A server that goes on for ever with whatever HTTP allows before, around and behind a body costs a request its
+        time and no memory.
+        """
+        sent = 0
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await reader.readuntil(b"\r\n\r\n")
+            head, _, tail = endless.partition(b"X: y\r\n")
+            writer.write(head)
+            piece = b"X: y\r\n" * 1_000 if tail else b"x" * 10_000 if b"1;" in head else head
+            while True:
+                writer.write(piece)
+                sent += len(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+        async with listening(handle) as port, transport() as sender:
+            tracemalloc.start()
+            try:
+                with contextlib.suppress(TimedOut, ConnectFailed):
+                    await sender.send(request(f"http://127.0.0.1:{port}/"), timeout_s=0.5)
+                grown = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert grown < 8 << 20, (grown, sent)
+
     async def test_with_damaged_compression_are_no_answer(self) -> None:
         """Bytes that claim to be gzip and are not cannot be read."""
         script = always(Respond(200, b"not gzip", {"Content-Encoding": "gzip"}))
@@ -280,6 +323,47 @@ class TestEgress:
             with pytest.raises(EgressBlocked, match=r"siem\.example .*egress\.allow_private") as caught:
                 await sender.send(request(f"http://siem.example:{port}/"), timeout_s=5)
         assert "127.0.0.1" not in str(caught.value)
+        assert seen == []
+
+    async def test_a_name_is_looked_up_once_for_a_connection(self) -> None:
+        """A name server that answers well when it is asked first and with an address inside when it is asked again
+        is not asked again: what was judged is what is connected, and reused.
+        """
+        policy = Egress(allow_http=True, allow_networks=("127.0.0.1/32",))
+        asked: list[str] = []
+        seen: list[bytes] = []
+
+        async def lookup(host: str, port: int, family: object) -> list[str]:
+            asked.append(host)
+            return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+        async with (
+            listening(answering(*[OK + b"\r\nok"] * 2, requests=seen)) as port,
+            transport(policy, lookup=lookup) as sender,
+        ):
+            for _ in range(2):
+                assert (await sender.send(request(f"http://siem.example:{port}/"), timeout_s=5)).status == 200
+        assert (asked, len(seen)) == (["siem.example"], 2)
+
+    async def test_what_the_resolver_lets_through_is_stopped_at_the_socket(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Were the library to take an address from elsewhere, there would be no socket for it."""
+
+        async def careless(self: GuardedResolver, host: str, port: int = 0, family: object = 0) -> list[ResolveResult]:
+            return [
+                ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=6, flags=0)
+                for address in ("127.0.0.1", "127.0.0.2")
+            ]
+
+        monkeypatch.setattr(GuardedResolver, "resolve", careless)
+        seen: list[bytes] = []
+        async with (
+            listening(answering(OK + b"\r\nok", requests=seen)) as port,
+            transport(Egress(allow_http=True)) as sender,
+        ):
+            with pytest.raises(EgressBlocked):
+                await sender.send(request(f"http://siem.example:{port}/"), timeout_s=5)
         assert seen == []
 
     async def test_a_name_is_judged_anew_when_it_changes(self) -> None:
@@ -465,6 +549,8 @@ class TestFaults:
             b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nbroken header\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1_000 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X" * 100_000 + b": y\r\n\r\n",
         ],
     )
     async def test_what_is_not_http(self, reply: bytes) -> None:

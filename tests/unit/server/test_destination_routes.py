@@ -22,7 +22,7 @@ from tests.unit.server.conftest import Start
 SIEM = "/v1/audit/siem"
 VIEW = {
     *("id", "provider", "endpoint", "enabled", "created_at", "status", "name", "tenant_id", "updated_at", "options"),
-    *("filter", "credentials_set", "ordered", "deleting", "health"),
+    *("filter", "credentials_set", "ordered", "deleting", "warnings", "health"),
 }
 HEALTH = {
     *("last_success_at", "last_error_at", "last_error", "consecutive_failures", "retrying_since", "next_attempt_at"),
@@ -354,6 +354,30 @@ async def test_a_test_says_what_came_back(gateway: Gateway) -> None:
     assert b'"tenant_id":"acme"' in gateway.wire.lines[-1]
     assert gateway.wire.open == 0
     assert (await gateway.ledger(destination))["accepted"] == 0
+
+
+async def test_a_change_that_does_not_arrive_is_not_stored(gateway: Gateway) -> None:
+    """With ``verify`` a test event goes first: 422 with the provider's words, or the change."""
+    destination = await gateway.make_destination()
+    path, change = f"{SIEM}/{destination}?verify=true", {"secret": "another secret of some length"}
+    before = await gateway.show(destination)
+    gateway.wire.answer = replies(Reply(403, {}, b"no such key"))
+    refused = await gateway.ask("PUT", path, json=change)
+    assert (refused.status, "no such key" in refused.errors()["verify"]) == (422, True)
+    assert (await gateway.show(destination))["updated_at"] == before["updated_at"]
+    gateway.wire.answer = replies(Reply(200, {}, b""))
+    assert (await gateway.ask("PUT", path, json=change)).status == 200
+    tests = [line for line in gateway.wire.lines if b'"siem.destination.test"' in line]
+    assert len(tests) == 2
+    assert (await gateway.ask("PUT", path.replace("true", "perhaps"), json=change)).status == 400
+
+
+async def test_a_destination_tells_of_an_open_connection(gateway: Gateway) -> None:
+    """What is not encrypted or not verified stands in ``warnings``; what the operator does not allow is refused."""
+    destination = await gateway.make_destination()
+    assert (await gateway.show(destination))["warnings"] == []
+    refused = await gateway.ask("PUT", f"{SIEM}/{destination}", json={"options": {"tls_verify": False}})
+    assert "egress.allow_insecure_tls" in refused.errors()["options.tls_verify"]
 
 
 async def test_changes_can_be_tried_before_they_are_stored(gateway: Gateway) -> None:

@@ -1,0 +1,41 @@
+"""What log lines may carry."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import structlog
+
+from gateway.config import Log
+from gateway.telemetry import configure_logging, plain_code
+
+
+@pytest.mark.parametrize("code", ["http_503", "hec_4", "connection", "ThrottlingException", "mapper_parsing_exception"])
+def test_codes_are_logged_as_they_are(code: str) -> None:
+    """Ours, and names that providers give their errors."""
+    assert plain_code(code) == code
+
+
+@pytest.mark.parametrize("code", ["user:12345", "a b", "x" * 65, "evt-1", "10.0.0.1", "a@b", "4", "\n"])
+def test_what_is_more_than_a_name_is_not_logged(code: str) -> None:
+    """Ids, addresses and sentences in the place of a code stay out of the log."""
+    assert plain_code(code) == "other"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_tracebacks_show_no_variables(form: Literal["text", "json"], capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal too, where the library's own choice would print what every variable holds."""
+    configured = structlog.get_config()
+    try:
+        configure_logging(Log(format=form))
+        token = "Kanarien" + "vogel"
+        try:
+            int(token[:0])
+        except ValueError as error:
+            structlog.get_logger().error("request.failed", exc_info=error)
+    finally:
+        structlog.configure(**configured)
+    printed = capsys.readouterr().err
+    assert "ValueError" in printed
+    assert "Kanarienvogel" not in printed
