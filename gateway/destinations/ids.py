@@ -22,6 +22,10 @@ def new_key_id() -> str:
     return "key_" + _random_text()
 
 
+def new_activity_id() -> str:
+    return "act_" + _random_text()
+
+
 def new_api_key() -> str:
     """``tl_live_`` and 256 random bits as 43 characters."""
     return API_KEY_PREFIX + secrets.token_urlsafe(32)

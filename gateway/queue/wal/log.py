@@ -34,6 +34,7 @@ from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0
+NEWEST_BYTES_MAX = 16 << 20
 
 _FULL = (
     "the queue's disk budget is used up by events that destinations have not taken yet; "
@@ -134,6 +135,14 @@ class WalQueue:
         self._removed.append(consumer_id)
         await self.checkpoint()
         await self.in_thread(consumer.discard_files)
+
+    async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
+        wanted, first = Wanted(tenant_id, ""), max(0, self._end_of_tenant(tenant_id) - events_max)
+        frames = self.tail.of_tenant(tenant_id).since(first)
+        if frames is None:
+            find = partial(reader.newest, wanted=wanted, first_sequence=first, bytes_max=NEWEST_BYTES_MAX)
+            frames = await self._reading(lambda segments: find(self._files, segments))
+        return reader.newest_lines(frames, events_max=events_max, bytes_max=NEWEST_BYTES_MAX)
 
     def status(self) -> QueueStatus:
         problem = self._commits.problem
