@@ -55,11 +55,14 @@ class Trail:
         self._settings = settings
         self._instance = instance
         self._clock = clock
+        self._made = 0
 
     def entry(self, action: Action, about: Subjected, actor: Actor, changes: Sequence[Change] = ()) -> Activity:
+        self._made += 1
+        at_s = self._clock.time_s()
         return Activity(
-            id=new_activity_id(),
-            at_s=self._clock.time_s(),
+            id=new_activity_id(at_s, self._made),
+            at_s=at_s,
             action=action,
             tenant_id=about.tenant_id,
             destination_id=about.destination_id,

@@ -27,6 +27,7 @@ from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays, set_aside
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
+from gateway.queue.wal.newest import newest_lines
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.tail import MemoryTail
@@ -34,7 +35,6 @@ from gateway.queue.wal.writer import Committed, Frame, Segment, Writer
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0
-NEWEST_BYTES_MAX = 16 << 20
 
 _FULL = (
     "the queue's disk budget is used up by events that destinations have not taken yet; "
@@ -137,12 +137,7 @@ class WalQueue:
         await self.in_thread(consumer.discard_files)
 
     async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
-        wanted, first = Wanted(tenant_id, ""), max(0, self._end_of_tenant(tenant_id) - events_max)
-        frames = self.tail.of_tenant(tenant_id).since(first)
-        if frames is None:
-            find = partial(reader.newest, wanted=wanted, first_sequence=first, bytes_max=NEWEST_BYTES_MAX)
-            frames = await self._reading(lambda segments: find(self._files, segments))
-        return reader.newest_lines(frames, events_max=events_max, bytes_max=NEWEST_BYTES_MAX)
+        return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
 
     def status(self) -> QueueStatus:
         problem = self._commits.problem

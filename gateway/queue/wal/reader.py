@@ -6,7 +6,6 @@ from the numbers of the frames how many of its events were in it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -108,70 +107,17 @@ def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before
     return None
 
 
-def newest(
-    files: Files, segments: Sequence[Segment], wanted: Wanted, first_sequence: int, *, bytes_max: int
-) -> list[Frame]:
-    """The frames with events from ``first_sequence`` on that can be read, in order: the newest of about ``bytes_max``.
-
-    Sequences are those of the tenant, or of the stream where ``wanted`` is of all tenants.
-    """
-    newest: list[Frame] = []
-    for item in reversed(segments):
-        if not wanted.may_be_in(item):
-            continue
-        frames: deque[Frame] = deque()
-        size = sum(len(frame.payload) for frame in newest)
-        file = files.open(item.name)
-        try:
-            for found in _walk(file.read_at, item, wanted, segment.HEADER_BYTES, first_sequence):
-                if found.frame is not None:
-                    frames.append(found.frame)
-                    size += len(found.frame.payload)
-                while size > bytes_max and len(frames) > 1:
-                    size -= len(frames.popleft().payload)
-        finally:
-            file.close()
-        newest = [*frames, *newest]
-        if size > bytes_max or (newest and _sequence(newest[0], wanted) <= first_sequence):
-            break
-    return newest
-
-
-def newest_lines(frames: Sequence[Frame], *, events_max: int, bytes_max: int) -> list[bytes]:
-    """The last events of these frames, newest first; at least one where there is one."""
-    lines: list[bytes] = []
-    size = 0
-    for frame in reversed(frames):
-        for line in reversed(frame.payload.split(b"\n")):
-            size += len(line)
-            if len(lines) == events_max or (lines and size > bytes_max):
-                return lines
-            lines.append(line)
-    return lines
-
-
-def _sequence(frame: Frame, wanted: Wanted) -> int:
-    return frame.stream_sequence if wanted.tenant_id == ALL_TENANTS else frame.sequence
-
-
 class _Found(msgspec.Struct, frozen=True, gc=False):
     end_offset: int
     end_position: int
     frame: Frame | None
 
 
-def _walk(
-    read_at: segment.Read, item: Segment, wanted: Wanted, start: int, first_sequence: int = 0
-) -> Iterator[_Found]:
+def _walk(read_at: segment.Read, item: Segment, wanted: Wanted, start: int) -> Iterator[_Found]:
     limit = item.durable_end
 
     def wants(header: record.Header, name: bytes) -> bool:
-        sequence = header.stream_sequence if wanted.tenant_id == ALL_TENANTS else header.sequence
-        return (
-            header.kind == record.Kind.EVENTS
-            and (not first_sequence or sequence + header.events > first_sequence)
-            and wanted.matches(header.subject_kind, name)
-        )
+        return header.kind == record.Kind.EVENTS and wanted.matches(header.subject_kind, name)
 
     for found in segment.walk(read_at, seed=item.seed, start=start, limit=limit, proven=limit, wants=wants):
         match found:
