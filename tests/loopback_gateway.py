@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from gateway.config import Delivery, Egress, Ingest, Queue, RetryPolicy, Server
+from gateway.config import Activity, Delivery, Egress, Ingest, Queue, RetryPolicy, Server
 from gateway.delivery.supervisor import Supervisor
+from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.keys import KeyService, bootstrap_key
 from gateway.destinations.secrets import SecretBox
@@ -26,6 +27,7 @@ from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request, Settings
 from gateway.providers.egress import check_url
 from gateway.providers.tls import check_tls
+from gateway.providers.trace import Trace
 from gateway.queue import Consumer
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -86,7 +88,7 @@ class Wire:
         self.answer: Callable[[Request], Reply | TransportError] = lambda _: Reply(200, {}, b"taken")
         self.open = 0
 
-    def connect(self) -> Wire:
+    def connect(self, *, trace: Trace | None = None) -> Wire:
         self.open += 1
         return self
 
@@ -118,7 +120,14 @@ class Gateway:
         self.port = 0
 
     async def build(
-        self, resources: AsyncExitStack, *, ingest: Ingest, server: Server, queue: Queue, retry: RetryPolicy
+        self,
+        resources: AsyncExitStack,
+        *,
+        ingest: Ingest,
+        server: Server,
+        queue: Queue,
+        retry: RetryPolicy,
+        activity: Activity,
     ) -> None:
         self.files = await asyncio.to_thread(FaultyFiles, self.data_dir)
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
@@ -135,6 +144,7 @@ class Gateway:
             check_settings=partial(check_tls, policy=Egress(), clock=self.clock),
             clock=self.clock,
         )
+        trail = Trail(self.store, self.queue, activity, instance="gw", clock=self.clock)
         self.supervisor = Supervisor(
             catalog=self.catalog,
             queue=self.queue,
@@ -142,6 +152,8 @@ class Gateway:
             settings_of=service.settings_of,
             make_transport=self.wire.connect,
             remove_destination=service.remove,
+            history=self.store,
+            trail=trail,
             instance="gw",
             retry=retry,
             delivery=Delivery(),
@@ -156,6 +168,8 @@ class Gateway:
             keys=KeyService(self.catalog, clock=self.clock),
             queue=self.queue,
             streams=self.supervisor,
+            history=self.store,
+            trail=trail,
             metrics=self.metrics,
             ingest=ingest,
             server=server,

@@ -97,8 +97,8 @@ def repair(
 
 def _repaired(data_dir: Path) -> tuple[list[DamageReport], list[str]]:
     from gateway.config import Log  # noqa: PLC0415 - the other commands start without the queue
-    from gateway.queue.wal.repair import repair_directory  # noqa: PLC0415
-    from gateway.telemetry import configure_logging  # noqa: PLC0415
+    from gateway.queue.wal.repair import repair_directory  # noqa: PLC0415 - as above
+    from gateway.telemetry import configure_logging  # noqa: PLC0415 - as above
 
     configure_logging(Log(level="error"))
     try:

@@ -370,7 +370,7 @@ class Worker:
         self._metrics.retried_events.labels(self._id).inc(events)
         if throttled:
             self._limiter.throttled()
-        if self._state.failed(code, reason):
+        if self._state.failed(code, reason, events=events):
             structlog.get_logger().warning(
                 Event.DESTINATION_DEGRADED,
                 destination=self._id,

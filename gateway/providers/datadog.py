@@ -37,6 +37,7 @@ from gateway.providers.timestamp import PerSecond, epoch_micros
 BODY_BYTES_MAX = 5_000_000
 EVENT_BYTES_MAX = 1_000_000
 EVENTS_MAX = 1_000
+WINDOW_S = 18 * 3600
 AGE_S_MAX = 17 * 3600
 AHEAD_S_MAX = 2 * 3600 - 600
 
@@ -64,7 +65,14 @@ _REGIONAL_SITE = re.compile(r"[a-z]{2}\d+\.(?:datadoghq\.com|ddog-gov\.com)")
 _SERVICE_LABELS = re.compile(r"(?:(?:[a-z]+-)*http-intake\.logs|intake\.logs|app|api|www)\.")
 _INTAKE_PATH = "/api/v2/logs"
 
-TOKEN = Field("token", "API key", "credential", required=True, secret=True, help="API key of the Datadog organization.")
+TOKEN = Field(
+    "token",
+    "API key",
+    "credential",
+    required=True,
+    secret=True,
+    help="API key of the Datadog organization, not an application key.",
+)
 SERVICE = Field(
     "service",
     "Service",
@@ -255,4 +263,5 @@ DATADOG = Provider(
     example_endpoint="https://http-intake.logs.datadoghq.com/api/v2/logs",
     normalise_endpoint=_normalise_endpoint,
     build=_build,
+    window_s=WINDOW_S,
 )

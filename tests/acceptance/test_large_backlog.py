@@ -43,7 +43,7 @@ async def test_a_start_with_a_large_backlog(tmp_path: Path, soak: bool) -> None:
         stored = await fill(gateway.data_dir, backlog_bytes, 64 << 20 if soak else 1 << 20)
         await gateway.start()
         cpu_s, memory_bytes = used(gateway.pid)
-        print(f"{stored} events: listens after {cpu_s:.2f} s of CPU time, {memory_bytes >> 20} MiB")  # noqa: T201
+        print(f"{stored} events: listens after {cpu_s:.2f} s of CPU time, {memory_bytes >> 20} MiB")  # noqa: T201 - the figures
         assert cpu_s < START_CPU_S_MAX
         assert (await gateway.api.ledger(dead["*"]["id"]))["pending"] == stored
         assert (await gateway.api.ledger(dead["tenant-7"]["id"]))["pending"] == stored // TENANTS
