@@ -7,6 +7,7 @@ higher id. Frames keep their numbers; holes between them are what others no long
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
@@ -46,8 +47,9 @@ def need_of(claims: Sequence[Claim]) -> Need | None:
 def worthwhile(sealed: Sequence[Segment], claims: Sequence[Claim]) -> tuple[Segment, Need] | None:
     """The oldest segment of which little is needed, with what is."""
     for item in sealed[: -SETTLED_SEGMENTS or None]:
-        need = need_of([claim for claim in claims if claim.needs(item)])
-        if need is None:
+        needing = [claim for claim in claims if claim.needs(item)]
+        need = need_of(needing)
+        if not needing or need is None:
             continue
         shares = item.shares or {}
         live = sum(share.stored_bytes for subject, share in shares.items() if need.covers(subject, share.end_sequence))
@@ -84,9 +86,13 @@ def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id
     try:
         file.write_at(0, buffers)
         file.sync(0)
+        files.rename(temporary, name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            files.unlink([temporary, name])
+        raise
     finally:
         file.close()
-    files.rename(temporary, name)
     rewritten = msgspec.structs.replace(
         old, segment_id=segment_id, name=name, seed=seed, durable_end=end, file_bytes=end, shares=shares
     )

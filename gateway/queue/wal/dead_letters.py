@@ -8,6 +8,7 @@ under another name first. In memory there are 16 bytes for each.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
@@ -59,6 +60,7 @@ class DeadLetterFile:
         self._places = array("Q")
         self._end = segment.HEADER_BYTES
         self._file: File | None = None
+        self._is_suspect = False  # the disk failed it: it is read and never written or synced again
         if files.exists(self._name):
             self._restore()
 
@@ -74,12 +76,20 @@ class DeadLetterFile:
         new = sorted((letter for letter in letters if not self._has(letter.number)), key=lambda letter: letter.number)
         if not new:
             return
+        if self._is_suspect:
+            self._rewrite(self._numbers)
         if self._file is None:
             self._begin()
         assert self._file is not None
-        buffers, places, end = self._frames(new)
-        self._file.write_at(self._end, buffers)
-        self._file.sync(self._end)
+        buffers, places, end = self._frames(new, self._end)
+        try:
+            self._file.write_at(self._end, buffers)
+            self._file.sync(self._end)
+        except OSError:
+            self._is_suspect = True
+            with contextlib.suppress(OSError):
+                self._rewrite(self._numbers)  # what got into the file is not to be found there later
+            raise
         for letter, place in zip(new, places, strict=True):
             at = bisect_left(self._numbers, letter.number)
             self._numbers.insert(at, letter.number)
@@ -106,8 +116,10 @@ class DeadLetterFile:
         return len(gone)
 
     def remove(self) -> None:
-        self.close()
+        self._is_suspect = self._file is not None  # until its name is durably gone
         self._files.unlink([self._name])
+        self.close()
+        self._is_suspect = False
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
 
     def close(self) -> None:
@@ -132,10 +144,10 @@ class DeadLetterFile:
             raise
         self._file = file
 
-    def _frames(self, letters: Sequence[DeadLetter]) -> tuple[list[bytes], list[int], int]:
+    def _frames(self, letters: Sequence[DeadLetter], start: int) -> tuple[list[bytes], list[int], int]:
         buffers: list[bytes] = []
         places = []
-        end = self._end
+        end = start
         for letter in letters:
             frame = record.encode(
                 seed=self._seed,
@@ -144,7 +156,7 @@ class DeadLetterFile:
                 payload=msgspec.msgpack.encode(letter),
                 sequence=letter.number,
                 events=1,
-                synced_end=self._end,
+                synced_end=start,
             )
             buffers += frame
             places.append(end)
@@ -164,19 +176,25 @@ class DeadLetterFile:
     def _rewrite(self, numbers: Sequence[int]) -> None:
         letters = [letter for number in numbers for letter in self.page(after=number - 1, limit=1)]
         temporary = f"{self._name}.tmp"
-        self._end = segment.HEADER_BYTES
-        buffers, places, end = self._frames(letters)
+        buffers, places, end = self._frames(letters, segment.HEADER_BYTES)
         self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
-        self.close()
+        self._is_suspect = True  # from here on the open file may have no name
         self._files.rename(temporary, self._name)
-        self._file = self._files.open(self._name, writable=True)
+        file = self._files.open(self._name, writable=True)
+        self.close()
+        self._file, self._is_suspect = file, False
         self._numbers = array("Q", [letter.number for letter in letters])
         self._places = array("Q", places)
         self._end = end
 
     def _restore(self) -> None:
-        """Walk the file; what lies behind its last sound frame was never acknowledged and is written over."""
+        """Walk the file; what lies behind its last sound frame was never acknowledged and is written over.
+
+        It is synced before it is believed: a process that was killed may have left letters that are not durable.
+        """
         self._file = self._files.open(self._name, writable=True)
+        self._file.sync(0)
+        self._file.forget_cached()
         found: list[tuple[int, int]] = []
         for item in segment.walk(self._file.read_at, seed=self._seed, limit=self._file.size()):
             match item:

@@ -136,6 +136,7 @@ class Journal:
         self._seed = segment.seed_of(header)
         size = max(self._journal_bytes, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
         file = self._files.create(temporary, size)
+        self._position = 0  # nothing of the new file is proven yet, however much of the last one was
         buffers = self._frame(log_end, states)
         try:
             file.write_at(0, [segment.encode_header(header), *buffers])

@@ -105,6 +105,8 @@ class WalQueue:
         async with self._admission_lock:
             known = self._consumers.get(consumer_id)
             if known is not None:
+                if consumer_id in self._changed:  # the disk may have failed the one who made it
+                    await self.checkpoint()
                 return known
             letters = await self._dead_letters_of(consumer_id)
             start = Place(
@@ -302,7 +304,7 @@ class WalQueue:
         changed, self._changed = self._changed, {}
         removed, self._removed = self._removed, []
         gone = [_gone(consumer_id) for consumer_id in removed]
-        states = [consumer.state(whole=False) for consumer in changed.values()] + gone
+        states = gone + [consumer.state(whole=False) for consumer in changed.values()]
         touched, self._touched = self._touched, set()
         log_end = self._log_end(touched)
         try:
