@@ -186,7 +186,7 @@ def examine(lab: Lab, disk: SimulatedDisk, oracle: Oracle) -> tuple[list[str], l
         wrong = _wrong(first, found)
         if wrong:
             return wrong, opening
-        _take_up(oracle, found)
+        oracle.go_on_from(found)
         first.append(*((tenant, 1, 10) for tenant in TENANTS))
         second = Life(lab, disk.after_power_cut(NOTHING), oracle)
         found_again = second.findings()
@@ -203,13 +203,6 @@ def _wrong(life: Life, found: dict[str, Found]) -> list[str]:
     if problem := life.queue.status().problem:
         wrong.append(f"problem: {problem}")
     return wrong
-
-
-def _take_up(oracle: Oracle, found: dict[str, Found]) -> None:
-    """Whether a consumer whose making or removal was under way is there is decided now."""
-    for name, book in oracle.books.items():
-        if book.state in ("adding", "removing"):
-            book.state = "there" if name in found else "gone"
 
 
 def _unstable(found: dict[str, Found], again: dict[str, Found]) -> list[str]:

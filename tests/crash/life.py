@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 from structlog.testing import capture_logs
 
 from gateway.config import Queue
@@ -257,20 +256,18 @@ class Life:
 
     def findings(self) -> dict[str, Found]:
         """Everything that each consumer says and has to hand out. What was taken is given back."""
-        return {name: self.lab.run(self._findings(self.consumer(name))) for name in self.queue.consumer_ids()}
+        return {name: self._do(self._findings(self.consumer(name))) for name in self.queue.consumer_ids()}
 
     async def _findings(self, consumer: WalConsumer) -> Found:
-        ledger, gaps = consumer.ledger(), await consumer.gaps()
+        ledger = consumer.ledger()
         letters = await consumer.dead_letters(limit=10_000)
         lines: list[bytes] = []
         positions: list[int] = []
         while (records := await consumer.take(events_max=1000, bytes_max=1 << 20)) is not None:
             lines += records.lines
             positions += records.positions
-        if consumer.ledger() != msgspec.structs.replace(ledger):
-            gaps, ledger = await consumer.gaps(), consumer.ledger()
         consumer.release(positions)
-        return Found(consumer.tenant_id, ledger, gaps, letters, lines)
+        return Found(consumer.tenant_id, ledger, await consumer.gaps(), letters, lines)
 
     def consumer(self, name: str) -> WalConsumer:
         consumer: Consumer | None = self.queue.consumer(name)

@@ -65,10 +65,22 @@ class Oracle:
     def readers_of(self, tenant: str) -> list[Book]:
         return [book for book in self.books.values() if book.tenant in (tenant, "*") and book.state == "there"]
 
-    def settled_after_a_crash(self) -> None:
-        """Only what is durable stays ended. For a machine that goes on with what a clean audit has confirmed."""
-        for book in self.books.values():
-            book.ended = dict(book.durable)
+    def go_on_from(self, found: Mapping[str, Found]) -> None:
+        """After a crash in which nothing was wrong: what it left is the truth now, and durable."""
+        for name, book in self.books.items():
+            if book.state in ("adding", "removing"):
+                book.state = "there" if name in found else "gone"
+            if name not in found:
+                continue
+            out = [id_of(line) for line in found[name].lines]
+            book.accepted |= dict.fromkeys(out)
+            for event_id in out:
+                book.ended.pop(event_id, None)
+                book.durable.pop(event_id, None)
+            for event_id in book.ending.keys() & book.accepted.keys() - set(out) - book.ended.keys():
+                book.ended[event_id] = book.ending.pop(event_id)
+            book.ending = {event_id: how for event_id, how in book.ending.items() if event_id in book.ended}
+            book.durable = dict(book.ended)
 
     def differences(self, found: Mapping[str, Found]) -> list[str]:
         """What a reopened queue must not show, each with the name of the check first."""
@@ -158,7 +170,7 @@ def _ends(book: Book, settled: list[str]) -> tuple[Counter[str], int]:
 def _of_letters(book: Book, found: Found, settled: list[str]) -> list[str]:
     kept = {letter.event_id for letter in found.letters}
     refused = {name for name in settled if "dead_lettered" in (book.ended.get(name), book.ending.get(name))}
-    sure = {name for name in refused if book.ended.get(name) == "dead_lettered" and name not in book.ending}
+    sure = {name for name in refused if {book.ended.get(name), book.ending.get(name)} <= {"dead_lettered", None}}
     loose = book.letters_deleting | book.replaying | book.letters_failed
     losable = book.letters_deleting | book.letters_deleted | book.replaying
     wrong = [f"letters: {name} is not kept" for name in sure - kept - losable]
