@@ -224,7 +224,7 @@ def explored(lab: Lab, name: str) -> list[str]:
     script = Script(lab)
     with suppress(AssertionError):  # some are so wrong that the workload cannot go on: what came before is enough
         WORKLOADS[name](script)
-    explorer.explore(name, script.recording(), stride=2)
+    explorer.explore(name, script.recording(), stride=3)
     roomy.close()
     return [violation.split(": ", 1)[1] for violation in explorer.report.violations]
 

@@ -171,7 +171,7 @@ def test_any_order_of_operations_and_crashes_keeps_every_promise(soak: bool) -> 
         stack.enter_context(laboratory())
         CrashMachine.lab = Lab(ROOMY)
         stack.callback(CrashMachine.lab.close)
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             CrashMachine,
             settings=settings(
                 max_examples=3_000 if soak else 50,
