@@ -158,7 +158,7 @@ def _ends(book: Book, settled: list[str]) -> tuple[Counter[str], int]:
     open_ends = 0
     for name in settled:
         ways = {outcome for outcome in (book.ended.get(name), book.ending.get(name)) if outcome is not None}
-        if name in book.letters_failed and name not in book.durable:
+        if name in book.letters_failed:
             ways.add("dead_lettered")
         if len(ways) == 1:
             sure[ways.pop()] += 1
