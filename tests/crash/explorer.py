@@ -77,30 +77,28 @@ class Report:
 
 
 class Explorer:
-    """``seed`` chooses what survives at random, ``dice`` how many such choices a crash point gets.
-
-    Every ``recovery_every``-th state is crashed again at each step
-    of its own recovery. Stops after ``violations_max``.
+    """``dice`` says how many choices by chance a crash point gets. Every ``recovery_every``-th state is crashed again
+    at each step of its own recovery. Stops after ``violations_max``.
     """
 
     def __init__(
         self,
         lab: Lab,
         *,
-        seed: int = 0,
         dice: int = 2,
         recovery_every: int = 0,
         states_max: int = 1 << 60,
         violations_max: int = 1,
     ) -> None:
-        self._lab, self._seed, self._dice = lab, seed, dice
+        self._lab, self._seed, self._dice = lab, 0, dice
         self._recovery_every = recovery_every
         self._states_max, self._violations_max = states_max, violations_max
         self._seen: set[tuple[int, int]] = set()
         self.report = Report()
 
-    def explore(self, name: str, recording: Recording, *, stride: int = 1) -> None:
-        """Crash at every ``stride``-th call of a workload."""
+    def explore(self, name: str, recording: Recording, *, stride: int = 1, seed: int = 0) -> None:
+        """Crash at every ``stride``-th call of a workload. ``seed`` chooses what survives where that is by chance."""
+        self._seed = seed
         disk = SimulatedDisk()
         for calls, call in enumerate(recording.trace, 1):
             disk.again(call)

@@ -174,7 +174,7 @@ def test_any_order_of_operations_and_crashes_keeps_every_promise(soak: bool) -> 
         run_state_machine_as_test(
             CrashMachine,
             settings=settings(
-                max_examples=3_000 if soak else 50,
+                max_examples=3_000 if soak else 30,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
