@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test lint bench lock licences sbom clean
+.PHONY: venv run test lint soak bench lock licences sbom clean
 
 venv: $(STAMP)
 
@@ -26,6 +26,10 @@ lint: venv
 
 test: venv lint
 	$(BIN)/python -m pytest
+
+# The tests that crash, break and kill, with as many cases as a night allows (about an hour; `make test` has a minute of them).
+soak: venv
+	$(BIN)/python -m pytest --soak tests/crash tests/model tests/acceptance
 
 bench: venv
 	$(BIN)/python -m benchmarks

@@ -25,6 +25,8 @@ Run = Callable[..., Coroutine[Any, Any, int]]
 # Without a file's name they are about the address; the latter two about the directory of a unix socket.
 _ADDRESS_FAULTS = frozenset({errno.EADDRNOTAVAIL, errno.EACCES, errno.ENOENT, errno.ENOTDIR})
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 _EVENT = (
     '{"id":"evt_abc123","timestamp":"2026-06-30T12:34:56.789Z","tenant_id":"tenant-uuid","actor_type":"USER",'
     '"actor_id":"user-uuid","action":"attestation.mint","resource_type":"attestation",'
@@ -114,11 +116,20 @@ def _system_fault(error: OSError, settings: Config) -> tuple[str, int]:
         return f"{settings.server.listen} is in use by another program; choose another address with --listen", 2
     reason = error.strerror or str(error)
     if error.filename is not None:
-        return f"{error.filename}: {reason}", 2
+        return f"{error.filename}: {reason}{_remedy(error, settings)}", 2
     if error.errno in _ADDRESS_FAULTS or isinstance(error, socket.gaierror):
         reason = os.strerror(error.errno) if error.errno is not None and error.errno in errno.errorcode else reason
         return f"cannot listen on {settings.server.listen}: {reason}; choose another address with --listen", 2
     return reason, 1
+
+
+def _remedy(error: OSError, settings: Config) -> str:
+    """What to do about a file of the data directory."""
+    if not str(error.filename).startswith(settings.data_dir):
+        return ""
+    if error.errno in _FULL:
+        return "; free space there, or give the gateway another data directory (--data-dir)"
+    return "; the data directory must be a folder that the gateway may write to (--data-dir)"
 
 
 def _first_known(group: BaseExceptionGroup[BaseException]) -> GatewayError | OSError | None:

@@ -39,7 +39,7 @@ def emptiest(sealed: Sequence[Segment], need: Need) -> Segment | None:
     for item in sealed:
         frame_bytes = item.file_bytes - segment.HEADER_BYTES
         idle = 1 - need.bytes_in(item) / frame_bytes if frame_bytes > 0 else 0.0
-        if idle > most:
+        if idle > most and item.end_offset > item.first_offset:  # rewritten, an empty one would replace its successor
             best, most = item, idle
     return best
 
@@ -75,7 +75,7 @@ def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id
         files.rename(temporary, name)
     except OSError:
         with contextlib.suppress(OSError):  # a full disk is tried again every second, and must not become fuller by it
-            files.unlink([temporary])
+            files.unlink([temporary, name])
         raise
     finally:
         file.close()

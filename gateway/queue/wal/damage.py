@@ -27,6 +27,12 @@ def report(files: Files, file: str, at: int, length: int, detail: str) -> None:
     structlog.get_logger().error(Event.LOG_CORRUPT, file=file, at=at, bytes=length, detail=detail, kept=kept)
 
 
+def report_torn(files: Files, file: str, at: int, length: int) -> None:
+    """Say on the log that a write at the end of a file was broken off, or is damaged, and keep its bytes."""
+    kept = _keep(files, file, at, min(length, PIECE_BYTES_MAX))
+    structlog.get_logger().warning(Event.LOG_RECOVERED, file=file, end=at, bytes=length, torn_tail=True, kept=kept)
+
+
 def piece_name(file: str, at: int) -> str:
     return f"{FOLDER}/{file.replace('/', '_')}@{at}"
 

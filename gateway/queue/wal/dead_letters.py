@@ -8,10 +8,12 @@ under another name first. In memory there are 16 bytes for each.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from typing import Self
 
 import msgspec
 import structlog
@@ -60,10 +62,8 @@ class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter."""
 
     def __init__(self, files: Files, *, log_id: bytes, consumer_id: str, report: damage.Report = damage.report) -> None:
-        if not _SAFE_ID.fullmatch(consumer_id):
-            raise ValueError(f"{consumer_id!r} cannot be part of a file name")
         self._files, self._report = files, report
-        self._name = f"{_FOLDER}/{consumer_id}.log"
+        self._name = _path(consumer_id)
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(self._header)
@@ -71,9 +71,31 @@ class DeadLetterFile:
         self._numbers = array("Q")
         self._places = array("Q")
         self._end = segment.HEADER_BYTES
+        self._torn_bytes = 0
         self._file: File | None = None
+        self._is_suspect = False  # the disk failed it: it is read and never written or synced again
         if files.exists(self._name):
             self._restore()
+
+    @classmethod
+    def recovered(cls, files: Files, *, log_id: bytes, consumer_id: str) -> Self:
+        """As a start opens it.
+
+        What a killed process left is synced before it is believed. What lies behind the last sound frame was never
+        acknowledged, or is damaged; it is kept before it is written over, and a checkpoint tells which it was.
+        """
+        name = _path(consumer_id)
+        if files.exists(name):
+            file = files.open(name, writable=True)
+            try:
+                file.sync(0)
+                file.forget_cached()
+            finally:
+                file.close()
+        letters = cls(files, log_id=log_id, consumer_id=consumer_id)
+        if letters._torn_bytes > 0:
+            damage.report_torn(files, letters._name, letters._end, letters._torn_bytes)
+        return letters
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -87,12 +109,20 @@ class DeadLetterFile:
         new = sorted((letter for letter in letters if not self._has(letter.number)), key=lambda letter: letter.number)
         if not new:
             return
+        if self._is_suspect:
+            self._rewrite(self._numbers)
         if self._file is None:
             self._begin()
         assert self._file is not None
-        buffers, places, end = self._frames(new)
-        self._file.write_at(self._end, buffers)
-        self._file.sync(self._end)
+        buffers, places, end = self._frames(new, self._end)
+        try:
+            self._file.write_at(self._end, buffers)
+            self._file.sync(self._end)
+        except OSError:
+            self._is_suspect = True
+            with contextlib.suppress(OSError):
+                self._rewrite(self._numbers)  # what got into the file is not to be found there later
+            raise
         for letter, place in zip(new, places, strict=True):
             at = bisect_left(self._numbers, letter.number)
             self._numbers.insert(at, letter.number)
@@ -124,8 +154,10 @@ class DeadLetterFile:
             self._rewrite(self.all_numbers())
 
     def remove(self) -> None:
-        self.close()
+        self._is_suspect = self._file is not None  # until its name is durably gone
         self._files.unlink([self._name])
+        self.close()
+        self._is_suspect = False
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
 
     def close(self) -> None:
@@ -150,10 +182,10 @@ class DeadLetterFile:
             raise
         self._file = file
 
-    def _frames(self, letters: Sequence[DeadLetter]) -> tuple[list[bytes], list[int], int]:
+    def _frames(self, letters: Sequence[DeadLetter], start: int) -> tuple[list[bytes], list[int], int]:
         buffers: list[bytes] = []
         places = []
-        end = self._end
+        end = start
         for letter in letters:
             frame = record.encode(
                 seed=self._seed,
@@ -162,7 +194,7 @@ class DeadLetterFile:
                 payload=msgspec.msgpack.encode(letter),
                 sequence=letter.number,
                 events=1,
-                synced_end=self._end,
+                synced_end=start,
             )
             buffers += frame
             places.append(end)
@@ -182,20 +214,19 @@ class DeadLetterFile:
     def _rewrite(self, numbers: Sequence[int]) -> None:
         letters = [letter for number in numbers for letter in self.page(after=number - 1, limit=1)]
         temporary = f"{self._name}.tmp"
-        self._end = segment.HEADER_BYTES
-        buffers, places, end = self._frames(letters)
+        buffers, places, end = self._frames(letters, segment.HEADER_BYTES)
         self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
-        self.close()
+        self._is_suspect = True  # from here on the open file may have no name
         self._files.rename(temporary, self._name)
-        self._file = self._files.open(self._name, writable=True)
+        file = self._files.open(self._name, writable=True)
+        self.close()
+        self._file, self._is_suspect = file, False
         self._numbers = array("Q", [letter.number for letter in letters])
         self._places = array("Q", places)
         self._end = end
 
     def _restore(self) -> None:
-        """Walk the file; what lies behind its last sound frame was never acknowledged, or is damaged. It is kept
-        before it is written over.
-        """
+        """Walk the file up to the end of its last sound frame."""
         self._file = self._files.open(self._name, writable=True)
         size = self._file.size()
         block = self._file.read_at(0, segment.HEADER_BYTES)
@@ -214,12 +245,16 @@ class DeadLetterFile:
                 case segment.Damage(position=position, length=length):
                     self._report(self._files, self._name, position, length, _WHAT)
                 case segment.End(position=position):
-                    self._end = position
-                    if position < size:
-                        self._report(self._files, self._name, position, size - position, f"{_WHAT}, or a torn write")
+                    self._end, self._torn_bytes = position, size - position
         found.sort()
         self._numbers = array("Q", [number for number, _ in found])
         self._places = array("Q", [place for _, place in found])
+
+
+def _path(consumer_id: str) -> str:
+    if not _SAFE_ID.fullmatch(consumer_id):
+        raise ValueError(f"{consumer_id!r} cannot be part of a file name")
+    return f"{_FOLDER}/{consumer_id}.log"
 
 
 def _decode(header: record.Header, body: bytes) -> DeadLetter | None:

@@ -146,6 +146,7 @@ class Journal:
         file, size = self._create(temporary, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
         header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0, sealed_end=size)
         self._seed = segment.seed_of(header)
+        self._position = 0  # nothing of the new file is proven yet, however much of the last one was
         buffers = self._frame(log_end, states)
         try:
             file.write_at(0, [segment.encode_header(header), *buffers])

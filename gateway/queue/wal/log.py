@@ -110,6 +110,8 @@ class WalQueue:
         async with self._admission_lock:
             known = self._consumers.get(consumer_id)
             if known is not None:
+                if consumer_id in self._changed:  # the disk may have failed the one who made it
+                    await self.checkpoint()
                 return known
             letters = await self._dead_letters_of(consumer_id)
             state = await self._first_state(consumer_id, tenant_id, created_at_s)
@@ -286,7 +288,9 @@ class WalQueue:
         return consumer
 
     async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
-        return await self.in_thread(lambda: DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id))
+        return await self.in_thread(
+            lambda: DeadLetterFile.recovered(self._files, log_id=self._log_id, consumer_id=consumer_id)
+        )
 
     async def _first_state(self, consumer_id: str, tenant_id: str, created_at_s: float | None) -> CursorState:
         of_tenant = self.end_sequence(Subject(Lane.TENANT, tenant_id))
@@ -313,7 +317,7 @@ class WalQueue:
         changed, self._changed = self._changed, {}
         removed, self._removed = self._removed, []
         gone = [_gone(consumer_id) for consumer_id in removed]
-        states = [consumer.state(whole=False) for consumer in changed.values()] + gone
+        states = gone + [consumer.state(whole=False) for consumer in changed.values()]
         touched, self._touched = self._touched, set()
         log_end = self._log_end(touched)
         try:

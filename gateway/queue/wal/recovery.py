@@ -56,9 +56,20 @@ def recover(files: Files, *, log_id: bytes, proven: dict[int, int]) -> Recovered
     return Recovered(
         segments=segments,
         numbers=_numbers(segments),
-        previous=next(((s.segment_id, s.durable_end) for s in segments if s.segment_id == last), (0, 0)),
+        previous=_previous(last, found, segments),
         next_segment_id=max(used) + 1,
     )
+
+
+def _previous(last: int, found: list[_Found], segments: list[Segment]) -> tuple[int, int]:
+    """Id and trusted end of the last segment that was appended to. One without events will be replaced: it passes on
+    what it knew of the segment before it.
+    """
+    for f, item in ((f, item) for f in found for item in segments if item.segment_id == f.header.segment_id == last):
+        if item.end_offset == item.first_offset:
+            return f.header.previous_id, f.header.previous_end
+        return item.segment_id, item.durable_end
+    return 0, 0
 
 
 def _without_replaced(files: Files, found: list[_Found]) -> list[_Found]:

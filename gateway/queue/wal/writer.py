@@ -7,6 +7,7 @@ synced again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 from collections.abc import Callable, Sequence
@@ -192,7 +193,8 @@ class Writer:
             self._spare = None
             if not making.cancel() and making.exception() is None:
                 making.result().close()
-                self._files.unlink([f"log/spare-{number:016x}.tmp"])
+                with contextlib.suppress(OSError):  # the next start looks for it again
+                    self._files.unlink([f"log/spare-{number:016x}.tmp"])
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -304,7 +306,8 @@ class Writer:
         self._file.close()
         self._file = None
         sealed = msgspec.structs.replace(self._active, shares=self._shares)
-        self._previous = (sealed.segment_id, sealed.durable_end)
+        if sealed.end_offset > sealed.first_offset:  # one without events will be replaced, and its header with it
+            self._previous = (sealed.segment_id, sealed.durable_end)
         self._sealed.append(sealed)
         write_index(self._files, sealed)
 
@@ -338,13 +341,15 @@ class Writer:
             previous_end=self._previous[1],
             created_us=self._now_us(),
         )
-        name = f"log/{segment.file_name(first_offset, number)}"
+        temporary, name = f"log/spare-{number:016x}.tmp", f"log/{segment.file_name(first_offset, number)}"
         try:
             file.write_at(0, [segment.encode_header(header)])
             file.sync(0)
-            self._files.rename(f"log/spare-{number:016x}.tmp", name)
+            self._files.rename(temporary, name)
         except OSError:
             file.close()
+            with contextlib.suppress(OSError):
+                self._files.unlink([temporary, name])
             raise
         self._file = file
         self._frames = 0
