@@ -11,7 +11,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.oracle.process import OracleProcess
 
 # What makes much happen in a short life: frequent checkpoints, full-sized events on disk, hanging requests given up.
-QUICK = {"queue_checkpoint": "20ms", "queue_compression_level": "0", "delivery_request_timeout": "300ms"}
+QUICK = {"queue_checkpoint": "20ms", "queue_compression_level": "0", "delivery_request_timeout": "1s"}
 LIFE_S_MAX = 0.8
 START_S_KILLED = 1.2
 _TIMED_OUT = '"code":"timeout"'
