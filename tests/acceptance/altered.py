@@ -29,49 +29,49 @@ _LATE_S = 0.3
 
 
 class LosesAtIntake(WalQueue):
-    """Every hundredth batch is stored without its last event."""
+    """Every tenth batch is stored without its last event."""
 
     _appends = itertools.count(1)
 
     async def append(self, entries: Sequence[Entry]) -> None:
         last = entries[-1]
-        if next(self._appends) % 100 == 0 and last.count > 1:
+        if next(self._appends) % 10 == 0 and last.count > 1:
             shorter = Entry(last.subject, last.payload.rpartition(b"\n")[0], last.count - 1)
             entries = [*entries[:-1], shorter]
         await super().append(entries)
 
 
 class LosesAtDelivery(WalConsumer):
-    """Of every fiftieth batch the last event is settled and not handed out. The books balance."""
+    """Of every tenth batch the last event is settled and not handed out. The books balance."""
 
     _takes = itertools.count(1)
 
     async def take(self, *, events_max: int, bytes_max: int) -> Records | None:
         records = await super().take(events_max=events_max, bytes_max=bytes_max)
-        if records is None or len(records.lines) < 2 or next(self._takes) % 50:
+        if records is None or len(records.lines) < 2 or next(self._takes) % 10:
             return records
         self.settle_delivered(records.positions[-1:])
         return Records(records.positions[:-1], records.lines[:-1], records.oldest_time_s)
 
 
 class CountsTwice(WalConsumer):
-    """Every hundredth settlement is counted twice."""
+    """Every tenth settlement is counted twice."""
 
     _settlements = itertools.count(1)
 
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         super()._settle(positions, counter)
-        if next(self._settlements) % 100 == 0:
+        if next(self._settlements) % 10 == 0:
             self._cursor._counters[counter] += len(positions)
 
 
 class FlipsAByte(Writer):
-    """One bit of every hundredth frame is another before its checksum is made."""
+    """Some bytes of every tenth frame are others before its checksum is made."""
 
     _made = itertools.count(1)
 
     def _prepare(self, entries: Sequence[Entry]) -> list[_Prepared]:
-        return [self._flipped(item) if next(self._made) % 100 == 0 else item for item in super()._prepare(entries)]
+        return [self._flipped(item) if next(self._made) % 10 == 0 else item for item in super()._prepare(entries)]
 
     @staticmethod
     def _flipped(item: _Prepared) -> _Prepared:

@@ -7,21 +7,27 @@ import random
 import signal
 from collections import Counter
 
+from tests.acceptance.api import WAIT_S_MAX
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.oracle.process import OracleProcess
 
 # What makes much happen in a short life: frequent checkpoints, full-sized events on disk, hanging requests given up.
-QUICK = {"queue_checkpoint": "20ms", "queue_compression_level": "0", "delivery_request_timeout": "300ms"}
+QUICK = {"queue_checkpoint": "20ms", "queue_compression_level": "0", "delivery_request_timeout": "1s"}
 LIFE_S_MAX = 0.8
 START_S_KILLED = 1.2
 _TIMED_OUT = '"code":"timeout"'
 
 
 class Lives:
-    """Complaints are gathered; ``ended`` counts how each life ended."""
+    """Complaints are gathered; ``ended`` counts how each life ended. No life under load ends before ``least`` events
+    were acknowledged in it, however slow the machine is.
+    """
 
-    def __init__(self, gateway: GatewayProcess, oracle: OracleProcess, random_: random.Random) -> None:
+    def __init__(
+        self, gateway: GatewayProcess, oracle: OracleProcess, random_: random.Random, *, least: int = 0
+    ) -> None:
         self._gateway, self._oracle, self._random = gateway, oracle, random_
+        self._least = least
         self.complaints: list[str] = []
         self.ended: Counter[str] = Counter()
 
@@ -47,8 +53,7 @@ class Lives:
         """SIGKILL at a random moment, while the destinations are in some mood each."""
         await self._revive()
         await self._oracle.ask("misbehave")
-        await self._oracle.ask("produce")
-        await asyncio.sleep(self._random.uniform(0, LIFE_S_MAX))
+        await self._produce()
         await self._gateway.kill()
         await self._oracle.ask("rest")
         self.ended["killed under load"] += 1
@@ -68,8 +73,7 @@ class Lives:
         await self._revive()
         await self._hear()
         said = len(self._gateway.log)
-        await self._oracle.ask("produce")
-        await asyncio.sleep(self._random.uniform(0, LIFE_S_MAX))
+        await self._produce()
         if (code := await self._gateway.terminate()) != 0:
             self.complaints.append(f"exit code {code} after SIGTERM")
         await self._oracle.ask("rest")
@@ -81,8 +85,7 @@ class Lives:
         """A second SIGTERM while the first one's stop is under way."""
         await self._revive()
         await self._oracle.ask("misbehave")
-        await self._oracle.ask("produce")
-        await asyncio.sleep(self._random.uniform(0, LIFE_S_MAX))
+        await self._produce()
         self._gateway.send(signal.SIGTERM)
         await asyncio.sleep(self._random.uniform(0, 0.1))
         if self._gateway.is_running:
@@ -99,6 +102,15 @@ class Lives:
         await self._gateway.terminate()
         self.complaints += self._gateway.faults
         return figures
+
+    async def _produce(self) -> None:
+        """Load for a random time."""
+        enough = (await self._oracle.ask("figures"))["acknowledged"] + self._least
+        await self._oracle.ask("produce")
+        await asyncio.sleep(self._random.uniform(0, LIFE_S_MAX))
+        async with asyncio.timeout(WAIT_S_MAX):
+            while (await self._oracle.ask("figures"))["acknowledged"] < enough:
+                await asyncio.sleep(0.02)
 
     async def _revive(self) -> None:
         if self._gateway.is_running:

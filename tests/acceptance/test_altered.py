@@ -12,6 +12,7 @@ from tests.acceptance.lives import QUICK, Lives
 from tests.acceptance.oracle.process import OracleProcess
 
 ROUNDS_MAX = 4
+LEAST = 600
 FOUND_BY = {
     "loses-at-intake": "acknowledged",
     "loses-at-delivery": "are delivered and",
@@ -42,7 +43,7 @@ async def _complaints(tmp_path: Path, alteration: str, *, rounds: int = ROUNDS_M
         **QUICK,
     )
     async with OracleProcess(tmp_path, alteration) as oracle:
-        lives = Lives(gateway, oracle, random.Random(alteration))
+        lives = Lives(gateway, oracle, random.Random(alteration), least=LEAST)
         try:
             await lives.begin()
             for _ in range(rounds):
