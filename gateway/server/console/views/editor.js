@@ -1,0 +1,53 @@
+import { Problem, SIEM, pathOf, wordsFor } from "../api.js";
+import { h, replace, setText } from "../dom.js";
+import { DestinationForm } from "../form.js";
+import { filterPreview } from "./preview.js";
+import { testReport } from "./report.js";
+
+/** Form, filter preview, test and save. Without `destination` for a new one; `saved` gets what the gateway stored. */
+export function destinationEditor(app, { provider, destination = null, saved, cancel = null }, signal) {
+  const preview = filterPreview(app, signal);
+  const form = new DestinationForm({ provider, destination, isOperator: app.isOperator, filterHint: preview.element });
+  const ask = () => preview.ask({ filter: form.filter(), tenant_id: destination?.tenant_id ?? form.content().tenant_id });
+  const report = h("div", { "aria-live": "polite" });
+  const test = h("button", { type: "button", class: "button", on: { click: () => run(test, tryOut) } }, "Test");
+  const save = h("button", { type: "submit", class: "button primary" }, "Save");
+  const state = h("span", { class: "muted", role: "status" });
+
+  const tryOut = async () => {
+    setText(state, "Sending one marked event …");
+    replace(report);
+    const result = await app.api.post(destination ? pathOf(destination.id, "/test") : `${SIEM}/test`, form.content(), signal);
+    replace(report, testReport(result));
+  };
+  const store = async () => {
+    setText(state, "Saving …");
+    const content = form.content();
+    if (!destination) saved(taken(await app.api.post(SIEM, content)));
+    else saved(taken(await app.api.put(pathOf(destination.id), { ...content, enabled: form.enabled.value() })));
+  };
+  const taken = (stored) => {
+    app.live.put(stored);
+    return stored;
+  };
+  const run = async (button, act) => {
+    if (!form.check()) return;
+    button.disabled = true;
+    try {
+      await act();
+    } catch (error) {
+      if (!signal.aborted) form.showErrors(error instanceof Problem ? error.errors : [], error.errors?.length ? error.message : wordsFor(error));
+    } finally {
+      button.disabled = false;
+      setText(state, "");
+    }
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    run(save, store);
+  };
+  const element = h("form", { class: "card stack editor", novalidate: true, on: { submit, input: ask } }, form.element, report,
+    h("div", { class: "actions" }, save, test, cancel ? h("a", { class: "button", href: cancel }, "Cancel") : null, state));
+  ask();
+  return element;
+}
