@@ -19,6 +19,7 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     replace(report);
     const result = await app.api.post(destination ? pathOf(destination.id, "/test") : `${SIEM}/test`, form.content(), signal);
     replace(report, testReport(result));
+    report.scrollIntoView({ block: "nearest" });
   };
   const store = async () => {
     setText(state, "Saving …");
@@ -46,8 +47,8 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     event.preventDefault();
     run(save, store);
   };
-  const element = h("form", { class: "card stack editor", novalidate: true, on: { submit, input: ask } }, form.element, report,
-    h("div", { class: "actions" }, save, test, cancel ? h("a", { class: "button", href: cancel }, "Cancel") : null, state));
+  const element = h("form", { class: "card stack editor", novalidate: true, on: { submit, input: ask } }, form.element,
+    h("div", { class: "actions" }, save, test, cancel ? h("a", { class: "button", href: cancel }, "Cancel") : null, state), report);
   ask();
   return element;
 }

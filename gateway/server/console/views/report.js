@@ -8,7 +8,7 @@ const VERDICTS = new Map([[true, ["ok", "done"]], [false, ["no", "failed"]], [nu
 /** What a test found, step by step: how far it came, what the provider answered, and what to do. */
 export function testReport({ ok, status_code: code, latency_ms: latency, message, steps = [], advice }) {
   return h("section", { class: `report ${ok ? "good" : "bad"}`, "aria-label": "Test result" },
-    h("h3", {}, h("span", { class: ok ? "status status-active" : "status status-failed" }, icon(ok ? "active" : "failed"), ok ? "The test event arrived" : "The test event did not arrive")),
+    h("h2", {}, h("span", { class: ok ? "status status-active" : "status status-failed" }, icon(ok ? "active" : "failed"), ok ? "The test event arrived" : "The test event did not arrive")),
     h("ol", { class: "steps" }, steps.map(step)),
     h("dl", { class: "facts" }, code ? [h("dt", {}, "Answer"), h("dd", {}, `Status ${code}`)] : null,
       message ? [h("dt", {}, code ? "In the provider's words" : "What happened"), h("dd", { class: "quote" }, message)] : null,
