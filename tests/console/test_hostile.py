@@ -37,7 +37,7 @@ async def see_nothing_foreign(console: Tab, shown: str) -> None:
 
 async def test_a_providers_answer_is_text(console: Tab, tenant: Tenant) -> None:
     """In the overview, the deliveries, the list, and the result of a test."""
-    answer = Respond(503, f"{IMAGE}{SCRIPT}".encode(), {"Content-Type": "text/html"})
+    answer = Respond(503, f"sorry {IMAGE}{SCRIPT}".encode(), {"Content-Type": "text/plain"})
     async with WebhookReceiver(format="ndjson", script=always(answer)) as hook:
         made = await tenant.api.create(hook, name=IMAGE)
         await tenant.api.accept([hostile_event(tenant.name, "evt_1")])
@@ -56,9 +56,9 @@ async def test_a_providers_answer_is_text(console: Tab, tenant: Tenant) -> None:
 
 async def test_an_event_is_text(console: Tab, tenant: Tenant) -> None:
     """As a dead letter with every member unfolded, and in the preview of a filter."""
-    async with WebhookReceiver(format="ndjson", script=always(Refuse(lambda _: True))) as hook:
+    async with WebhookReceiver(format="ndjson", script=always(Refuse(lambda line: IMAGE.encode() in line))) as hook:
         made = await tenant.api.create(hook, name="Refusing")
-        await tenant.api.accept([hostile_event(tenant.name, "evt_2")])
+        await tenant.api.accept([event(tenant_id=tenant.name), hostile_event(tenant.name, "evt_2")])
         await tenant.api.until(made, lambda shown: shown["health"]["dead_lettered_events"] == 1)
         await console.sign_in(tenant.key, f"/{made}/undelivered")
         await console.page.locator(".letters summary").click()

@@ -13,15 +13,17 @@ from tests.acceptance.audit_events import by_id, events
 from tests.console.conftest import Tenant
 from tests.console.tab import Tab
 
+REFUSES_POISON = Refuse(lambda event: b'"poison"' in event)
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_dead_letters_are_saved_and_sent_again(console: Tab, tenant: Tenant) -> None:
     """With the provider's reason; the download has the events, and a replay delivers them once the cause is gone."""
-    async with WebhookReceiver(format="ndjson", script=always(Refuse(lambda _: True))) as hook:
+    async with WebhookReceiver(format="ndjson", script=always(REFUSES_POISON)) as hook:
         made = await tenant.api.create(hook, name="Strict")
-        lines = events(3, tenant_id=tenant.name)
-        await tenant.api.accept(lines)
+        lines = events(3, tenant_id=tenant.name, action="poison")
+        await tenant.api.accept([*lines, *events(5, tenant_id=tenant.name)])
         await console.sign_in(tenant.key, f"/{made}/undelivered")
         letters = console.page.locator(".letters > li")
         await expect(letters).to_have_count(3)
@@ -39,17 +41,18 @@ async def test_dead_letters_are_saved_and_sent_again(console: Tab, tenant: Tenan
         await expect(letters).to_have_count(2)
         await console.button("Send all again").click()
         await expect(letters).to_have_count(0)
-        await hook.wait_for(3)
-        assert hook.events == by_id(lines)
+        await hook.wait_for(8)
+        assert by_id(lines).items() <= hook.events.items()
 
 
 async def test_a_gap_is_closed_by_a_backfill(console: Tab, tenant: Tenant) -> None:
-    """The time while it was disabled is a gap; an export arrives from a file, and lines that are no events are named."""
+    """The time while it was disabled is a gap; an export arrives from a file, and bad lines are named."""
     async with WebhookReceiver(format="ndjson") as hook:
         made = await tenant.api.create(hook, name="Paused")
         await tenant.api.change(made, enabled=False)
         lines = events(4, tenant_id=tenant.name)
         await tenant.api.accept(lines)
+        assert len(await tenant.api.listed(made, "gaps")) == 1
         await tenant.api.change(made, enabled=True)
         await console.sign_in(tenant.key, f"/{made}/undelivered")
         gap = console.page.get_by_role("region", name="Gaps").locator("tbody tr")
@@ -79,7 +82,7 @@ async def test_a_long_backfill_is_cut_at_line_ends(console: Tab, tenant: Tenant)
         await console.button("Send").click()
         await expect(console.page.get_by_text("Done: 3,000 events accepted, 1 rejected.")).to_be_visible()
         await expect(console.page.locator(".refused li")).to_have_text(re.compile("^Line 3,001: "))
-        assert len(sent) == -(-len(buffer) // (512 << 10)) > 1
+        assert len(sent) > len(buffer) // (512 << 10) > 1
         await hook.wait_for(3000)
 
 
@@ -92,12 +95,13 @@ async def test_deleting_with_events_pending_lets_one_choose(console: Tab, tenant
         await console.sign_in(tenant.key, f"/{made}/settings")
         dialog = console.page.get_by_role("dialog")
         for choice in ("Deliver them first, then delete", "Discard them and delete at once"):
-            await console.button("Delete destination").click()
+            await console.page.get_by_role("main").get_by_role("button", name="Delete destination").click()
             await expect(dialog).to_contain_text("6 events pending")
             await dialog.get_by_label(choice).check()
             await dialog.get_by_label("to confirm").fill("Clogged")
             await console.picture("delete-pending")
             await dialog.get_by_role("button", name="Delete destination").click()
+            await expect(dialog).to_have_count(0)
             if choice.startswith("Deliver"):
                 await expect(console.badge).to_have_text("Deleting")
         await expect(console.page.locator(".tile")).to_have_count(5)

@@ -4,6 +4,12 @@ import { DestinationForm } from "../form.js";
 import { filterPreview } from "./preview.js";
 import { testReport } from "./report.js";
 
+/** Errors of single fields stand at these; without any, the problem's own words stand above all. */
+function showProblem(form, error) {
+  const errors = error instanceof Problem ? error.errors : [];
+  form.showErrors(errors, errors.length ? "The gateway does not take this:" : wordsFor(error));
+}
+
 /** Form, filter preview, test and save. Without `destination` for a new one; `saved` gets what the gateway stored. */
 export function destinationEditor(app, { provider, destination = null, saved, cancel = null }, signal) {
   const preview = filterPreview(app, signal);
@@ -37,7 +43,7 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     try {
       await act();
     } catch (error) {
-      if (!signal.aborted) form.showErrors(error instanceof Problem ? error.errors : [], error.errors?.length ? error.message : wordsFor(error));
+      if (!signal.aborted) showProblem(form, error);
     } finally {
       button.disabled = false;
       setText(state, "");

@@ -1,7 +1,7 @@
 import { pathOf } from "../api.js";
 import { chart } from "../chart.js";
 import { h, replace, replaceWhenChanged, setText } from "../dom.js";
-import { ago, bytes, count, countdown, duration, milliseconds, number, secondsUntil, setTime, time } from "../format.js";
+import { ago, bytes, countdown, duration, milliseconds, number, secondsUntil, setTime, time } from "../format.js";
 import { icon } from "../icons.js";
 import { lagOf } from "../status.js";
 import { detail, refresher } from "./detail.js";
@@ -65,7 +65,7 @@ class State {
     }
     const risk = health.events_at_risk_at;
     this.#risk.hidden = !risk;
-    if (risk) replaceWhenChanged(this.#risk, [risk, Math.floor(secondsUntil(risk) / 60)], () => [icon("warning"), h("span", {}, `The first of ${count(health.pending_events, "pending event")} is lost in ${duration(secondsUntil(risk))}, on `, time(risk), ", if nothing changes.")]);
+    if (risk) replaceWhenChanged(this.#risk, [risk, Math.floor(secondsUntil(risk) / 60)], () => [icon("warning"), h("span", {}, `${firstOf(health.pending_events)} is lost in ${duration(secondsUntil(risk))}, on `, time(risk), ", if nothing changes.")]);
   }
 
   #buttons(destination) {
@@ -74,6 +74,8 @@ class State {
     return words ? h("button", { type: "button", class: "button primary", on: { click: () => change(this.#app, destination, true) } }, words) : null;
   }
 }
+
+const firstOf = (pending) => (pending === 1 ? "The pending event" : `The first of ${number(pending)} pending events`);
 
 function factsOf(destination) {
   const { health, endpoint } = destination;
@@ -141,7 +143,7 @@ function chartsOf({ window, points }) {
   const answers = [...new Set(points.flatMap((point) => Object.keys(point.answers)))].sort();
   const isFine = (answer) => /^[23]/.test(answer);
   return [
-    chart({ title: "Throughput", times, form, spell: (value) => number(value ?? 0), series: [of("delivered", "delivered", "delivered", "up"), of("failed", "failed", "failed, sent again", "down"), of("dead", "dead_lettered", "dead-lettered", "down"), of("dropped", "dropped", "dropped", "down")] }),
+    chart({ title: "Throughput", times, form, spell: (value) => number(value ?? 0), series: [of("delivered", "delivered", "delivered", "up"), of("failed", "failed", "failed", "down"), of("dead", "dead_lettered", "dead-lettered", "down"), of("dropped", "dropped", "dropped", "down")] }),
     chart({ title: "Latency", times, form, spell: milliseconds, series: [of("average", "latency_ms_avg", "average", "line"), of("longest", "latency_ms_max", "longest", "line")] }),
     answers.length ? chart({ title: "Answers", times, form, spell: (value) => number(value ?? 0), series: answers.map((answer, index) => ({ name: isFine(answer) ? "delivered" : `answer-${index % 4}`, label: answer, kind: isFine(answer) ? "up" : "down", values: points.map((point) => point.answers[answer] ?? 0) })) }) : null,
   ];
