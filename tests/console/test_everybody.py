@@ -132,7 +132,7 @@ async def violations(tab: Tab) -> list[str]:
     return [f"{each['id']}: {node['html'][:200]}" for each in answer["violations"] for node in each["nodes"]]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
 async def test_every_screen_suits_everybody(
     open_console: OpenTab, tenant: Tenant, width: int, scheme: Literal["light", "dark"]
 ) -> None:

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_dead_letters_are_saved_and_sent_again(console: Tab, tenant: Tenant) -> None:
-    """With the provider's reason; the download has the events, and a replay delivers them once the cause is gone."""
+    """With the provider's reason and the event, its numbers as they were spelled; the download has all, and a replay
+    delivers them once the cause is gone.
+    """
     async with WebhookReceiver(format="ndjson", script=always(REFUSES_POISON)) as hook:
         made = await tenant.api.create(hook, name="Strict")
         lines = events(3, tenant_id=tenant.name, action="poison")
@@ -37,6 +39,8 @@ async def test_dead_letters_are_saved_and_sent_again(console: Tab, tenant: Tenan
         assert sorted(each["event_id"] for each in saved) == sorted(by_id(lines))
         hook.script = None
         await letters.first.locator("summary").click()
+        for spelled in ("12345678901234567890", "1.50e+2"):
+            await expect(letters.first.locator("pre")).to_contain_text(spelled)
         await console.button("Send this one again").click()
         await expect(letters).to_have_count(2)
         await console.button("Send all again").click()

@@ -1,7 +1,7 @@
 // Charts as SVG. What failed points down, so that nothing hangs on colour; every chart has its figures as a table.
 
 import { h, replace, setText, svg } from "./dom.js";
-import { clockTime, compact } from "./format.js";
+import { clockTime } from "./format.js";
 
 const HEIGHT = 100; // of a plot, in its own units; a column is one unit wide
 
@@ -33,7 +33,7 @@ export function chart({ title, times, series, spell, form = "minute" }) {
   const summary = `${title}: ${series.map(({ label, values }) => `${label} ${spell(sumOrMax(values, title))}`).join(", ")}`;
   const plot = h("div", { class: "plot", tabindex: 0, role: "img", "aria-label": `${summary}. Arrow keys read single values; the table below has all.` },
     draw(series, times.length, top || 1, down));
-  const idle = `Highest ${spell(top)}. Point at the chart to read it.`;
+  const idle = `Highest ${spell(Math.max(top, down))}. Point at the chart to read it.`;
   const read = (index) => {
     plot.querySelector(".cursor")?.remove();
     if (index === null) return setText(reading, idle);
@@ -44,7 +44,7 @@ export function chart({ title, times, series, spell, form = "minute" }) {
   followPointer(plot, times.length, read);
   read(null);
   return h("figure", { class: "chart" }, h("figcaption", {}, h("strong", {}, title), legend(series)),
-    h("div", { class: "scale muted" }, h("span", {}, compact(top))), plot,
+    h("div", { class: "scale muted" }, h("span", {}, top ? spell(top) : "")), plot,
     h("div", { class: "ends muted" }, h("span", {}, clockTime(times[0], form)), h("span", {}, clockTime(times.at(-1), form))), reading, table(times, series, spell, title));
 }
 

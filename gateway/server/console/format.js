@@ -6,7 +6,6 @@ import { h, setText } from "./dom.js";
 const locales = navigator.languages;
 const whole = new Intl.NumberFormat(locales);
 const tenths = new Intl.NumberFormat(locales, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const short = new Intl.NumberFormat(locales, { notation: "compact", maximumFractionDigits: 1 });
 const percent = new Intl.NumberFormat(locales, { style: "percent", maximumFractionDigits: 1 });
 const dateAndTime = new Intl.DateTimeFormat(locales, { dateStyle: "medium", timeStyle: "medium" });
 const dateAndMinute = new Intl.DateTimeFormat(locales, { dateStyle: "medium", timeStyle: "short" });
@@ -18,7 +17,6 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 export const number = (value) => whole.format(value);
-export const compact = (value) => short.format(value);
 export const share = (part, all) => percent.format(all ? part / all : 0);
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 

@@ -11,7 +11,7 @@ export function testReport({ ok, status_code: code, latency_ms: latency, message
     h("h2", {}, h("span", { class: ok ? "status status-active" : "status status-failed" }, icon(ok ? "active" : "failed"), ok ? "The test event arrived" : "The test event did not arrive")),
     h("ol", { class: "steps" }, steps.map(step)),
     h("dl", { class: "facts" }, code ? [h("dt", {}, "Answer"), h("dd", {}, `Status ${code}`)] : null,
-      message ? [h("dt", {}, code ? "In the provider's words" : "What happened"), h("dd", { class: "quote" }, message)] : null,
+      message ? [h("dt", {}, "What came back"), h("dd", { class: "quote" }, message)] : null,
       h("dt", {}, "Time taken"), h("dd", {}, milliseconds(latency))),
     advice ? h("p", { class: "advice" }, h("strong", {}, "What to do: "), advice) : null);
 }

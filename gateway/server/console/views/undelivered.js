@@ -50,7 +50,7 @@ class DeadLetters {
   }
 
   async #load() {
-    const page = await this.#app.api.get(pathOf(this.#id, "/dead-letters?limit=50"), this.#signal);
+    const page = await this.#app.api.getExact(pathOf(this.#id, "/dead-letters?limit=50"), this.#signal);
     const { data } = page;
     this.#none.hidden = data.length > 0;
     this.#more.hidden = !page.next_cursor;
