@@ -26,7 +26,8 @@ from gateway import __version__
 from gateway.announcement import Announcement
 from gateway.clock import SystemClock
 from gateway.config import Config, UnixAddress
-from gateway.delivery.supervisor import Supervisor
+from gateway.delivery.supervisor import MakeTransport, Supervisor
+from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.ids import new_api_key
 from gateway.destinations.keys import KeyService, bootstrap_key
@@ -103,6 +104,8 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         check_endpoint=partial(check_url, policy=config.egress),
         clock=clock,
     )
+    instance = config.instance or socket.gethostname()
+    trail = Trail(store, queue, config.activity, instance=instance, clock=clock)
     supervisor = Supervisor(
         catalog=catalog,
         queue=queue,
@@ -110,7 +113,9 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         settings_of=service.settings_of,
         make_transport=await _transports(config, resources),
         remove_destination=service.remove,
-        instance=config.instance or socket.gethostname(),
+        history=store,
+        trail=trail,
+        instance=instance,
         retry=config.retry,
         delivery=config.delivery,
         clock=clock,
@@ -123,6 +128,8 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         keys=KeyService(catalog, clock=clock),
         queue=queue,
         streams=supervisor,
+        history=store,
+        trail=trail,
         metrics=metrics,
         ingest=config.ingest,
         server=config.server,
@@ -150,7 +157,7 @@ async def _operator_key(config: Config, data_dir: Path) -> tuple[str, str | None
     return key, key if is_new else None, str(path)
 
 
-async def _transports(config: Config, resources: AsyncExitStack) -> Callable[[], HttpTransport]:
+async def _transports(config: Config, resources: AsyncExitStack) -> MakeTransport:
     """Each destination gets connections of its own; the threads that compress are shared."""
     compressing = ThreadPoolExecutor(COMPRESSION_THREADS, "compress")
     resources.callback(compressing.shutdown, wait=False)

@@ -123,6 +123,13 @@ class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(ip_network(text) for text in self.allow_networks)
 
 
+class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``tenant`` is that of events about destinations of all tenants."""
+
+    emit: bool = True
+    tenant: str = "siem-gateway"
+
+
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_s: Annotated[Seconds, Between(0, 3_600)] = field(default=Seconds(10), name="grace")
 
@@ -144,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry: RetryPolicy = RetryPolicy()
     delivery: Delivery = Delivery()
     egress: Egress = Egress()
+    activity: Activity = Activity()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
@@ -198,6 +206,8 @@ def _check_text(config: Config) -> None:
         raise ConfigError("bootstrap_key must be printable ASCII without spaces, for it travels in an HTTP header")
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", config.instance):
         raise ConfigError("instance must be at most 64 letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[^\x00-\x1f\x7f*][^\x00-\x1f\x7f]{0,127}", config.activity.tenant):
+        raise ConfigError("activity.tenant must be the id of one tenant: 1 to 128 characters, not beginning with *")
     for number, text in enumerate(config.egress.allow_networks, 1):
         try:
             ip_network(text)

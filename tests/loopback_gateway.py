@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from gateway.config import Delivery, Egress, Ingest, Queue, RetryPolicy, Server
+from gateway.config import Activity, Delivery, Egress, Ingest, Queue, RetryPolicy, Server
 from gateway.delivery.supervisor import Supervisor
+from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.keys import KeyService, bootstrap_key
 from gateway.destinations.secrets import SecretBox
@@ -25,6 +26,7 @@ from gateway.errors import TransportError
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request
 from gateway.providers.egress import check_url
+from gateway.providers.trace import Trace
 from gateway.queue import Consumer
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -85,7 +87,7 @@ class Wire:
         self.answer: Callable[[Request], Reply | TransportError] = lambda _: Reply(200, {}, b"taken")
         self.open = 0
 
-    def connect(self) -> Wire:
+    def connect(self, *, trace: Trace | None = None) -> Wire:
         self.open += 1
         return self
 
@@ -114,7 +116,14 @@ class Gateway:
         self.port = 0
 
     async def build(
-        self, resources: AsyncExitStack, *, ingest: Ingest, server: Server, queue: Queue, retry: RetryPolicy
+        self,
+        resources: AsyncExitStack,
+        *,
+        ingest: Ingest,
+        server: Server,
+        queue: Queue,
+        retry: RetryPolicy,
+        activity: Activity,
     ) -> None:
         self.files = await asyncio.to_thread(FaultyFiles, self.data_dir)
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
@@ -130,6 +139,7 @@ class Gateway:
             check_endpoint=partial(check_url, policy=Egress()),
             clock=self.clock,
         )
+        trail = Trail(self.store, self.queue, activity, instance="gw", clock=self.clock)
         self.supervisor = Supervisor(
             catalog=self.catalog,
             queue=self.queue,
@@ -137,6 +147,8 @@ class Gateway:
             settings_of=service.settings_of,
             make_transport=self.wire.connect,
             remove_destination=service.remove,
+            history=self.store,
+            trail=trail,
             instance="gw",
             retry=retry,
             delivery=Delivery(),
@@ -151,6 +163,8 @@ class Gateway:
             keys=KeyService(self.catalog, clock=self.clock),
             queue=self.queue,
             streams=self.supervisor,
+            history=self.store,
+            trail=trail,
             metrics=self.metrics,
             ingest=ingest,
             server=server,

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Sequence
 
+from gateway.destinations.history import (
+    ACTIVITIES_PER_TENANT,
+    ACTIVITY_KEPT_S,
+    KEPT_S,
+    Activity,
+    Figures,
+    by_step,
+)
 from gateway.destinations.store import ApiKey, Destination, Snapshot
 from gateway.errors import Conflict, NotFound, StoreUnavailable
 
@@ -15,6 +23,8 @@ class MemoryContents:
     def __init__(self) -> None:
         self.destinations: dict[str, Destination] = {}
         self.keys: dict[str, ApiKey] = {}
+        self.figures: dict[tuple[int, str, int, str], Figures] = {}
+        self.activities: list[Activity] = []
         self.readers: set[asyncio.Event] = set()
         self.away = False
 
@@ -71,6 +81,50 @@ class MemoryStore:
             raise NotFound(f"there is no key {key_id}")
         self.contents.announce()
 
+    async def add_figures(self, instance: str, figures: Sequence[Figures]) -> None:
+        await self._reach()
+        for step_s, item in by_step(figures):
+            key = step_s, item.destination_id, item.at_s, item.answer
+            known = self.contents.figures.get(key)
+            self.contents.figures[key] = item if known is None else known.plus(item)
+
+    async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
+        await self._reach()
+        return [
+            item
+            for key, item in sorted(self.contents.figures.items())
+            if key[0] == step_s and item.destination_id in destination_ids and item.at_s >= since_s
+        ]
+
+    async def add_activities(self, activities: Sequence[Activity]) -> None:
+        await self._reach()
+        self.contents.activities = sorted([*self.contents.activities, *activities], key=_newest_first, reverse=True)
+        for tenant_id in {entry.tenant_id for entry in activities}:
+            of_tenant = [entry for entry in self.contents.activities if entry.tenant_id == tenant_id]
+            for entry in of_tenant[ACTIVITIES_PER_TENANT:]:
+                self.contents.activities.remove(entry)
+
+    async def activities(
+        self, *, tenant_id: str | None, destination_id: str | None, before: tuple[float, str] | None, limit: int
+    ) -> list[Activity]:
+        await self._reach()
+        found = [
+            entry
+            for entry in self.contents.activities
+            if tenant_id in (None, entry.tenant_id)
+            and destination_id in (None, entry.destination_id)
+            and (before is None or _newest_first(entry) < before)
+        ]
+        return found[:limit]
+
+    async def prune_history(self, now_s: float) -> None:
+        await self._reach()
+        kept = self.contents.figures.items()
+        self.contents.figures = {key: item for key, item in kept if key[2] >= int(now_s) - KEPT_S[key[0]]}
+        self.contents.activities = [
+            entry for entry in self.contents.activities if entry.at_s >= now_s - ACTIVITY_KEPT_S
+        ]
+
     async def changes(self) -> AsyncGenerator[None, None]:
         changed = asyncio.Event()
         self.contents.readers.add(changed)
@@ -89,3 +143,7 @@ class MemoryStore:
         await asyncio.sleep(0)
         if self._closed or self.contents.away:
             raise StoreUnavailable("the store is away")
+
+
+def _newest_first(entry: Activity) -> tuple[float, str]:
+    return entry.at_s, entry.id

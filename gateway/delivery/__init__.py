@@ -10,6 +10,8 @@ functions that are given ``now``; the worker alone acts on it.
   from the log when the backoff has passed, so that a dead destination holds no events in memory.
 - *Crash.* Between a provider's answer and the next checkpoint: the events are sent again. Before an answer: the same.
   Nothing else changes hands in memory only, so nothing else can be lost.
+- *Watching.* Beside the workers runs a watch that reads what they left behind: figures once a minute, changes of status
+  once a second. It costs an attempt a few additions and an event nothing.
 - *States.* ``active`` until an attempt fails; ``degraded`` from the first failure of an outage, whose clock is kept in
   the consumer's memo, until a success; ``failed`` when ``retry.window`` has run out: what waits becomes a gap, and so
   does what comes, until a PUT.
@@ -17,9 +19,11 @@ functions that are given ``now``; the worker alone acts on it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from gateway.delivery.health import Attempt, Health, TestResult
+from gateway.destinations.history import Figures
 from gateway.providers.codec import Provider, Settings
 
 
@@ -31,6 +35,9 @@ class Streams(Protocol):
 
     def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
         """The newest attempts of this process, newest first."""
+
+    async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
+        """Sums of what was delivered and answered, up to now. Several may be of one period. Raises StoreUnavailable."""
 
     async def catch_up(self, destination_id: str) -> None:
         """Book what came for a disabled or failed destination up to now, so that its books can be read."""

@@ -141,6 +141,7 @@ class Sender:
             response_code=sent.reply.status if sent.reply is not None else None,
             decision=decision,
             message=words[:WORDS_MAX],
+            code=getattr(sent.outcome, "code", ""),
         )
         self._metrics.attempt_seconds.labels(self._destination_id).observe(sent.duration_s)
         self._metrics.attempts.labels(self._destination_id, decision).inc()
@@ -152,7 +153,7 @@ class Sender:
             bytes=attempt.bytes,
             duration_ms=attempt.duration_ms,
             status=attempt.response_code,
-            code=getattr(sent.outcome, "code", None) or None,
+            code=attempt.code or None,
         )
         return attempt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 import msgspec
 
@@ -25,7 +26,11 @@ class LastError(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Times are seconds since the epoch; None where nothing of the kind has happened."""
+    """Times are seconds since the epoch; None where nothing of the kind has happened.
+
+    ``active_since_s`` is None for one that has been so since its creation. ``dropped_since_failure`` counts what was
+    dropped when the retries ran out and since then. ``last_response_code`` is of the newest attempt of this process.
+    """
 
     status: Status
     last_success_at_s: float | None
@@ -41,10 +46,16 @@ class Health(msgspec.Struct, frozen=True):
     delivered_events: int
     dropped_events: int
     dead_lettered_events: int
+    events_at_risk_at_s: float | None = None
+    active_since_s: float | None = None
+    failed_at_s: float | None = None
+    disabled_since_s: float | None = None
+    dropped_since_failure: int = 0
+    last_response_code: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One request that was sent, or tried. ``decision`` names what was made of the answer."""
+    """One request that was sent, or tried. ``decision`` names what was made of the answer, ``code`` why."""
 
     at_s: float
     events: int
@@ -53,10 +64,22 @@ class Attempt(msgspec.Struct, frozen=True):
     response_code: int | None
     decision: str
     message: str  # the provider's own words, at most 500 characters
+    code: str = ""
+
+
+class TestStep(msgspec.Struct, frozen=True):
+    """One step of a test. ``ok`` is None where it was not reached or does not apply, ``ms`` where it is not known."""
+
+    __test__ = False  # not a test class, whatever its name begins with
+
+    name: Literal["dns", "connect", "tls", "authentication", "write", "acknowledged"]
+    ok: bool | None
+    detail: str
+    ms: float | None = None
 
 
 class TestResult(msgspec.Struct, frozen=True):
-    """What came back from one marked test event."""
+    """What came back from one marked test event, what each step on the way came to, and what to do about it."""
 
     __test__ = False  # not a test class, whatever its name begins with
 
@@ -64,3 +87,5 @@ class TestResult(msgspec.Struct, frozen=True):
     status_code: int | None
     latency_ms: float
     message: str
+    steps: tuple[TestStep, ...] = ()
+    advice: str | None = None

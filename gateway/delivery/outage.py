@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.delivery.health import LastError
+from gateway.delivery.health import LastError, Status
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Times are wall seconds. ``elapsed_s`` is how long the outage had lasted at ``saved_at_s``."""
+    """Times are wall seconds. ``elapsed_s`` is how long the outage had lasted at ``saved_at_s``; ``dropped_before`` how
+    many events had been dropped when the destination failed, ``told`` the status that people were told of last.
+    """
 
     retrying_since_s: float | None = None
     elapsed_s: float = 0.0
@@ -23,6 +25,10 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     last_error_at_s: float | None = None
     last_error: LastError | None = None
     consecutive_failures: int = 0
+    active_since_s: float | None = None
+    disabled_since_s: float | None = None
+    dropped_before: int = 0
+    told: Status = Status.ACTIVE
 
 
 def remember(memory: Memory) -> bytes:

@@ -7,6 +7,10 @@ from collections import deque
 from gateway.clock import Clock
 from gateway.delivery.health import Attempt, BreakerState, Health, LastError, Status
 from gateway.delivery.outage import Memory, OutageClock, recall, remember
+from gateway.delivery.risk import events_at_risk_at_s
+from gateway.delivery.tally import Tally
+from gateway.delivery.transitions import Told
+from gateway.destinations.history import Action, Figures
 from gateway.queue import Consumer, Ledger
 
 _PROVIDER_WORDS_MAX = 500
@@ -16,9 +20,19 @@ _SAVE_INTERVAL_S = 30.0
 class DeliveryState:
     """Survives restarts of the worker; the part that must survive the process lies in the consumer's memo."""
 
-    def __init__(self, consumer: Consumer, clock: Clock, *, attempts_kept: int) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        clock: Clock,
+        *,
+        attempts_kept: int,
+        retry_window_s: float,
+        provider_window_s: float | None = None,
+    ) -> None:
         self._consumer = consumer
         self._clock = clock
+        self._retry_window_s, self._provider_window_s = retry_window_s, provider_window_s
+        self._tally = Tally(consumer.ledger())
         memory = recall(consumer.memo)
         self._outage = OutageClock(memory, now_s=clock.monotonic_s(), wall_s=clock.time_s())
         self.failed_at_s = memory.failed_at_s
@@ -26,6 +40,10 @@ class DeliveryState:
         self.last_error_at_s = memory.last_error_at_s
         self.last_error = memory.last_error
         self.consecutive_failures = memory.consecutive_failures
+        self.active_since_s = memory.active_since_s
+        self.disabled_since_s = memory.disabled_since_s
+        self._dropped_before = memory.dropped_before
+        self.told = Told(memory.told, clock.monotonic_s())
         self.attempts: deque[Attempt] = deque(maxlen=attempts_kept)
         self.breaker = BreakerState.CLOSED
         self.next_attempt_at_s: float | None = None
@@ -48,6 +66,11 @@ class DeliveryState:
 
     def record(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
+        self._tally.attempted(attempt)
+
+    def take_figures(self, destination_id: str, at_s: int) -> list[Figures]:
+        """What happened since they were last taken, as figures of the period that begins at ``at_s``."""
+        return self._tally.take(self._consumer.ledger(), destination_id, at_s)
 
     def succeeded(self) -> bool:
         """Returns whether an outage ended by it."""
@@ -57,6 +80,7 @@ class DeliveryState:
         self.breaker = BreakerState.CLOSED
         recovered = self._outage.end()
         if recovered:
+            self.active_since_s = self.last_success_at_s
             self._consumer.set_failing(False)
         self._save(now=recovered)
         return recovered
@@ -66,8 +90,9 @@ class DeliveryState:
         self.last_success_at_s = self._clock.time_s()
         self._outage.end()
 
-    def failed(self, code: str, message: str) -> bool:
-        """Returns whether an outage began with it."""
+    def failed(self, code: str, message: str, *, events: int = 0) -> bool:
+        """So many events have to be sent again. Returns whether an outage began with it."""
+        self._tally.failed(events)
         self.last_error_at_s = self._clock.time_s()
         self.last_error = LastError(code, message[:_PROVIDER_WORDS_MAX])
         self.consecutive_failures += 1
@@ -84,6 +109,7 @@ class DeliveryState:
     def give_up(self) -> None:
         """The window ran out: failed until ``resume``."""
         self.failed_at_s = self._clock.time_s()
+        self._dropped_before = self._consumer.ledger().dropped
         self._outage.end()
         self._consumer.set_failing(False)
         self.next_attempt_at_s = None
@@ -92,12 +118,28 @@ class DeliveryState:
     def resume(self) -> None:
         """An operator changed the destination: start afresh, with the error kept to look at."""
         self.failed_at_s = None
+        self.disabled_since_s = None
+        self.active_since_s = self._clock.time_s()
         self._outage.end()
         self.consecutive_failures = 0
         self.next_attempt_at_s = None
         self.breaker = BreakerState.CLOSED
         self._consumer.set_failing(False)
         self._save(now=True)
+
+    def disabled(self, at_s: float) -> None:
+        """An operator switched the destination off, until ``resume``."""
+        self.disabled_since_s = at_s
+        self._save(now=True)
+
+    def tell(self) -> Action | None:
+        """What of the status is to be told to people now. It counts as told; a crash right after tells it twice."""
+        known = self.told.status
+        has_succeeded = (self.last_success_at_s or 0.0) >= (self.active_since_s or 0.0) > 0.0
+        found = self.told.look(self.status, self._clock.monotonic_s(), has_succeeded=has_succeeded)
+        if self.told.status is not known:
+            self._save(now=True)
+        return found
 
     def save(self) -> None:
         """Put what must outlive the process into the memo."""
@@ -121,6 +163,17 @@ class DeliveryState:
             delivered_events=ledger.delivered,
             dropped_events=ledger.dropped,
             dead_lettered_events=ledger.dead_lettered,
+            events_at_risk_at_s=events_at_risk_at_s(
+                retrying_since_s=self._outage.since_wall_s,
+                retry_window_s=self._retry_window_s,
+                oldest_pending_s=oldest_s,
+                provider_window_s=self._provider_window_s,
+            ),
+            active_since_s=self.active_since_s,
+            failed_at_s=self.failed_at_s,
+            disabled_since_s=self.disabled_since_s,
+            dropped_since_failure=max(0, ledger.dropped - self._dropped_before) if self.failed_at_s is not None else 0,
+            last_response_code=self.attempts[-1].response_code if self.attempts else None,
         )
 
     def _save(self, *, now: bool) -> None:
@@ -139,5 +192,9 @@ class DeliveryState:
             last_error_at_s=self.last_error_at_s,
             last_error=self.last_error,
             consecutive_failures=self.consecutive_failures,
+            active_since_s=self.active_since_s,
+            disabled_since_s=self.disabled_since_s,
+            dropped_before=self._dropped_before,
+            told=self.told.status,
         )
         self._consumer.set_memo(remember(memory))

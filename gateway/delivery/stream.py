@@ -51,6 +51,8 @@ class Stream:
         """Apply a new configuration to everything that is not in flight, at once."""
         if destination.resumed_at_s > self.destination.resumed_at_s:
             self.state.resume()
+        if self.destination.enabled and not destination.enabled:
+            self.state.disabled(destination.updated_at_s)
         self.destination = destination
         self._changed.set()
         if self._worker is not None:

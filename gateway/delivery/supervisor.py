@@ -7,8 +7,9 @@ delay and never correctness. Every stream runs in a task of its own behind its o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random as system_random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 import structlog
@@ -18,16 +19,22 @@ from gateway.config import Delivery, RetryPolicy
 from gateway.delivery.attempt import Sender, Transport
 from gateway.delivery.health import Attempt, Health, TestResult
 from gateway.delivery.probe import probe
+from gateway.delivery.rollup import Rollup
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.stream import Stream
+from gateway.delivery.trail import Trail
+from gateway.delivery.watch import Watch
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
+from gateway.destinations.history import Figures, HistoryStore
 from gateway.destinations.store import Destination
 from gateway.providers.codec import Provider, Settings
+from gateway.providers.trace import Trace
 from gateway.queue import Consumer, EventQueue, GapReason
 from gateway.telemetry import Event, Metrics
 
 _RECONCILE_INTERVAL_S = 30.0
+_LAST_FIGURES_S = 1.0  # at the stop, for a store that may be away
 
 
 class Catalog(Protocol):
@@ -42,6 +49,11 @@ class ClosableTransport(Transport, Protocol):
     async def close(self) -> None: ...
 
 
+class MakeTransport(Protocol):
+    def __call__(self, *, trace: Trace | None = None) -> ClosableTransport:
+        """``trace`` is filled in with what the first connection came to."""
+
+
 class Supervisor:
     """``settings_of`` opens a destination's credentials; ``make_transport`` gives each destination connections of its
     own.
@@ -54,8 +66,10 @@ class Supervisor:
         queue: EventQueue,
         providers: Mapping[str, Provider],
         settings_of: Callable[[Destination], Settings],
-        make_transport: Callable[[], ClosableTransport],
+        make_transport: MakeTransport,
         remove_destination: Callable[[str], Awaitable[None]],
+        history: HistoryStore,
+        trail: Trail,
         instance: str,
         retry: RetryPolicy,
         delivery: Delivery,
@@ -76,10 +90,13 @@ class Supervisor:
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
+        self._watch = Watch(lambda: self._streams, self._rollup, trail, clock)
 
     async def run(self) -> None:
         """Keep what runs equal to what is wanted, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch.run())
             version = -1
             while True:
                 await self.reconcile(group)
@@ -116,6 +133,9 @@ class Supervisor:
             await asyncio.wait(tasks, timeout=grace_s)
         for stream in self._streams.values():
             stream.state.save()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_FIGURES_S):
+                await self._rollup.finish()
 
     async def close(self) -> None:
         for transport in self._transports.values():
@@ -131,6 +151,9 @@ class Supervisor:
     def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
         stream = self._streams.get(destination_id)
         return list(reversed(stream.state.attempts))[:limit] if stream is not None else []
+
+    async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
+        return await self._rollup.read(destination_ids, step_s=step_s, since_s=since_s)
 
     async def catch_up(self, destination_id: str) -> None:
         stream = self._streams.get(destination_id)
@@ -165,18 +188,35 @@ class Supervisor:
         return dropped
 
     async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
-        transport = self._make_transport()
+        trace = Trace()
+        transport = self._make_transport(trace=trace)
         try:
-            sender = self._sender("test", provider, settings, transport)
-            return await probe(sender, provider.build(settings), tenant_id, self._clock)
+            return await probe(
+                self._sender("test", provider, settings, transport),
+                provider.build(settings),
+                tenant_id=tenant_id,
+                endpoint=provider.normalise_endpoint(settings.endpoint),
+                trace=trace,
+                clock=self._clock,
+            )
         finally:
             await transport.close()
 
     # -- inside
 
+    def _states(self) -> dict[str, DeliveryState]:
+        return {destination_id: stream.state for destination_id, stream in self._streams.items()}
+
     async def _start(self, group: asyncio.TaskGroup, destination: Destination) -> None:
         consumer = await self._queue.add_consumer(destination.id, destination.tenant_id)
-        state = DeliveryState(consumer, self._clock, attempts_kept=self._delivery.attempts_kept)
+        provider = self._providers.get(destination.provider)
+        state = DeliveryState(
+            consumer,
+            self._clock,
+            attempts_kept=self._delivery.attempts_kept,
+            retry_window_s=self._retry.window_s,
+            provider_window_s=provider.window_s if provider is not None else None,
+        )
         if state.failed_at_s is not None and destination.resumed_at_s > state.failed_at_s:
             state.resume()
         stream = Stream(

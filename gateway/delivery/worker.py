@@ -367,7 +367,7 @@ class Worker:
         self._metrics.retried_events.labels(self._id).inc(events)
         if throttled:
             self._limiter.throttled()
-        if self._state.failed(code, reason):
+        if self._state.failed(code, reason, events=events):
             structlog.get_logger().warning(Event.DESTINATION_DEGRADED, destination=self._id, code=code, reason=reason)
         if since_s is None or self._breaker.counts(since_s):
             delay_s = backoff.delay_s(

@@ -68,6 +68,7 @@ def _settings(environment: Mapping[str, str], folder: Path, key: str) -> dict[st
         "GATEWAY_BOOTSTRAP_KEY": key,
         "GATEWAY_EGRESS_ALLOW_HTTP": "true",
         "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
+        "GATEWAY_ACTIVITY_EMIT": "false",  # the numbers on the screen are the producer's alone
         "GATEWAY_RETRY_BACKOFF": "250ms",
         "GATEWAY_RETRY_BACKOFF_MAX": "2s",
         "GATEWAY_LOG_LEVEL": "warning",

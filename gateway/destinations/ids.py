@@ -22,6 +22,11 @@ def new_key_id() -> str:
     return "key_" + _random_text()
 
 
+def new_activity_id(at_s: float, number: int) -> str:
+    """Ids of one process sort as they were made: by time, and by ``number`` within the same microsecond."""
+    return f"act_{int(at_s * 1e6):016x}{number % (1 << 32):08x}" + _random_text()
+
+
 def new_api_key() -> str:
     """``tl_live_`` and 256 random bits as 43 characters."""
     return API_KEY_PREFIX + secrets.token_urlsafe(32)

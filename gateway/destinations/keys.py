@@ -65,9 +65,7 @@ class KeyService:
     def authenticate(self, presented: str) -> ApiKey | None:
         """The key that a caller presents, None when there is none like it or it has expired. Waits for nothing."""
         key = self._catalog.key_for(api_key_digest(presented))
-        if key is None or (key.expires_at_s is not None and key.expires_at_s <= self._clock.time_s()):
-            return None
-        return key
+        return None if key is None or self._has_expired(key) else key
 
     def list(self, caller: ApiKey) -> list[ApiKey]:
         """The keys of the caller's tenant, or all for an operator."""
@@ -106,14 +104,25 @@ class KeyService:
         await self._catalog.create_key(key)
         return CreatedKey(key, value)
 
-    async def revoke(self, key_id: str, *, caller: ApiKey) -> None:
-        """The key is refused from now on. Raises NotFound, also for another tenant's key; Conflict for a fixed one."""
+    def is_valid(self, key: ApiKey) -> bool:
+        """Whether a key that was let in before may go on: it was neither revoked nor has it expired."""
+        return self._catalog.key_for(key.digest) is not None and not self._has_expired(key)
+
+    async def revoke(self, key_id: str, *, caller: ApiKey) -> ApiKey:
+        """The key is refused from now on. Returns what it was.
+
+        Raises NotFound, also for another tenant's key; Conflict for a fixed one.
+        """
         key = self._catalog.keys().get(key_id)
         if key is None or not _may_see(caller, key):
             raise NotFound(f"there is no key {key_id}")
         if self._catalog.is_fixed(key_id):
             raise Conflict("the bootstrap key belongs to the gateway's settings: change it there and start anew")
         await self._catalog.delete_key(key_id)
+        return key
+
+    def _has_expired(self, key: ApiKey) -> bool:
+        return key.expires_at_s is not None and key.expires_at_s <= self._clock.time_s()
 
     def _read_expiry(self, value: object, problems: Problems) -> float | None:
         if value is None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from gateway.destinations import history_postgres
+from gateway.destinations.history import Activity, Figures
 from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
 from gateway.destinations.schema import Migration, migrations, missing
 from gateway.destinations.store import ApiKey, Destination, Snapshot
@@ -37,14 +39,14 @@ _FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Inter
 _INSERT_DESTINATION = """
     INSERT INTO gateway_destinations
         (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
-         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s)
-    VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)"""
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s, credentials_updated_at)
+    VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)"""
 _UPDATE_DESTINATION = """
     UPDATE gateway_destinations
     SET (tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
-         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s)
-      = ($2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)
-    WHERE id = $1 AND revision = $17
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s, credentials_updated_at)
+      = ($2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)
+    WHERE id = $1 AND revision = $18
     RETURNING id"""
 _INSERT_KEY = """
     INSERT INTO gateway_api_keys (id, tenant_id, name, scopes, digest, prefix, created_at_s, expires_at_s)
@@ -111,6 +113,28 @@ class PostgresStore:
             deleted = await connection.fetchval(statement, key_id)
         if deleted is None:
             raise NotFound(f"there is no key {key_id}")
+
+    async def add_figures(self, instance: str, figures: Sequence[Figures]) -> None:
+        async with self._connection() as connection:
+            await history_postgres.add_figures(connection, instance, figures)
+
+    async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
+        async with self._connection() as connection:
+            return await history_postgres.figures(connection, destination_ids, step_s, since_s)
+
+    async def add_activities(self, activities: Sequence[Activity]) -> None:
+        async with self._connection() as connection:
+            await history_postgres.add_activities(connection, activities)
+
+    async def activities(
+        self, *, tenant_id: str | None, destination_id: str | None, before: tuple[float, str] | None, limit: int
+    ) -> list[Activity]:
+        async with self._connection() as connection:
+            return await history_postgres.activities(connection, tenant_id, destination_id, before, limit)
+
+    async def prune_history(self, now_s: float) -> None:
+        async with self._connection() as connection:
+            await history_postgres.prune(connection, now_s)
 
     async def changes(self) -> AsyncGenerator[None, None]:
         delay_s = self._reconnect_s

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.destinations.history import Action, Activity, Change, Figures
 from gateway.destinations.store import ApiKey, Destination, Filter, Scope
 from gateway.errors import StoreError
 
@@ -33,6 +34,7 @@ def destination_row(destination: Destination) -> tuple[object, ...]:
         destination.ordered,
         destination.deleting,
         destination.resumed_at_s,
+        _json(destination.credentials_updated_at_s),
     )
 
 
@@ -69,6 +71,7 @@ def read_destination(row: Row) -> Destination:
             ordered=bool(row["ordered"]),
             deleting=bool(row["deleting"]),
             resumed_at_s=row["resumed_at_s"],
+            credentials_updated_at_s=msgspec.json.decode(row["credentials_updated_at"], type=dict[str, float]),
         )
     except msgspec.DecodeError as error:
         raise StoreError(f"destination {row['id']} cannot be read from the store: {error}") from error
@@ -89,6 +92,48 @@ def read_key(row: Row) -> ApiKey:
         )
     except msgspec.DecodeError as error:
         raise StoreError(f"API key {row['id']} cannot be read from the store: {error}") from error
+
+
+def figures_row(figures: Figures) -> tuple[object, ...]:
+    """In the order of the struct, which is that of the stores' statements."""
+    return msgspec.structs.astuple(figures)
+
+
+def read_figures(row: Row) -> Figures:
+    return Figures(*(row[name] for name in Figures.__struct_fields__))
+
+
+def activity_row(activity: Activity) -> tuple[object, ...]:
+    """In the order in which the stores' statements list the columns."""
+    return (
+        activity.id,
+        activity.at_s,
+        activity.action.value,
+        activity.tenant_id,
+        activity.destination_id,
+        activity.destination_name,
+        activity.key_id,
+        activity.key_name,
+        _json(activity.changes),
+    )
+
+
+def read_activity(row: Row) -> Activity:
+    """Raises StoreError."""
+    try:
+        return Activity(
+            id=row["id"],
+            at_s=row["at_s"],
+            action=Action(row["action"]),
+            tenant_id=row["tenant_id"],
+            destination_id=row["destination_id"],
+            destination_name=row["destination_name"],
+            key_id=row["key_id"],
+            key_name=row["key_name"],
+            changes=msgspec.json.decode(row["changes"], type=tuple[Change, ...]),
+        )
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StoreError(f"activity {row['id']} cannot be read from the store: {error}") from error
 
 
 def _json(value: object) -> str:

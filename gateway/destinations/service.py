@@ -23,7 +23,10 @@ DESTINATIONS_MAX = 10_000
 
 # What a client that sends back what it has read gives beside the members that can be changed.
 READ_ONLY_MEMBERS = frozenset(
-    {"id", "status", "created_at", "updated_at", "credentials_set", "health", "deleting", "revision"}
+    {
+        *("id", "created_at", "updated_at", "credentials_set", "credentials_updated_at", "deleting", "revision"),
+        *("status", "status_reason", "status_since", "health"),
+    }
 )
 
 _CHANGE_TRIES = 3
@@ -184,7 +187,7 @@ class DestinationService:
             filter=known.filter if form.filter is UNSET else form.filter,
             options=options,
         )
-        return self._sealed(changed, credentials) if form.credentials else changed
+        return self._sealed(changed, credentials, form) if form.credentials else changed
 
     def _checked_endpoint(self, provider: Provider, known: Destination, form: Form, problems: Problems) -> str:
         """As it was given: what the provider makes of it is the codec's business."""
@@ -194,11 +197,14 @@ class DestinationService:
             self._check_endpoint(provider.normalise_endpoint(form.endpoint))
         return form.endpoint
 
-    def _sealed(self, destination: Destination, credentials: Mapping[str, Secret]) -> Destination:
+    def _sealed(self, destination: Destination, credentials: Mapping[str, Secret], form: Form) -> Destination:
+        """Those that the form names are given anew, also where the value is the same."""
+        times = {**destination.credentials_updated_at_s, **dict.fromkeys(form.credentials, self._clock.time_s())}
         return replace(
             destination,
             sealed_credentials=self._secret_box.seal(credentials),
             credentials_set=tuple(sorted(credentials)),
+            credentials_updated_at_s={name: at_s for name, at_s in times.items() if name in credentials},
         )
 
     def _stored_credentials(self, known: Destination) -> dict[str, Secret] | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.destinations import history_sqlite
+from gateway.destinations.history import Activity, Figures
 from gateway.destinations.private_file import create_private_file
 from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
 from gateway.destinations.schema import migrations, missing
@@ -25,12 +27,13 @@ _BUSY_TIMEOUT_S = 5.0  # for a backup that reads the file
 _INSERT_DESTINATION = """
     INSERT INTO destinations
         (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
-         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s, credentials_updated_at)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 _UPDATE_DESTINATION = """
     UPDATE destinations
     SET (id, tenant_id, provider, endpoint, enabled, name, options, filter, sealed_credentials, credentials_set,
-         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s) = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+         created_at_s, updated_at_s, revision, ordered, deleting, resumed_at_s, credentials_updated_at)
+      = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
     WHERE id = ? AND revision = ?"""
 _INSERT_KEY = """
     INSERT INTO api_keys (id, tenant_id, name, scopes, digest, prefix, created_at_s, expires_at_s)
@@ -73,6 +76,25 @@ class SqliteStore:
                 raise NotFound(f"there is no key {key_id}")
 
         await self._write(delete)
+
+    async def add_figures(self, instance: str, figures: Sequence[Figures]) -> None:
+        await self._run(lambda connection: history_sqlite.add_figures(connection, instance, figures))
+
+    async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
+        return await self._run(lambda connection: history_sqlite.figures(connection, destination_ids, step_s, since_s))
+
+    async def add_activities(self, activities: Sequence[Activity]) -> None:
+        await self._run(lambda connection: history_sqlite.add_activities(connection, activities))
+
+    async def activities(
+        self, *, tenant_id: str | None, destination_id: str | None, before: tuple[float, str] | None, limit: int
+    ) -> list[Activity]:
+        return await self._run(
+            lambda connection: history_sqlite.activities(connection, tenant_id, destination_id, before, limit)
+        )
+
+    async def prune_history(self, now_s: float) -> None:
+        await self._run(lambda connection: history_sqlite.prune(connection, now_s))
 
     async def changes(self) -> AsyncGenerator[None, None]:
         changed = asyncio.Event()

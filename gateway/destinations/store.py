@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.destinations.history import HistoryStore
+
 
 class Scope(enum.StrEnum):
     EVENTS_WRITE = "events:write"
@@ -34,6 +36,7 @@ class Destination(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch. ``revision`` grows by one with every change.
 
     ``options`` may hold values that only the provider's fields describe; ``ordered`` keeps one request in flight.
+    ``credentials_updated_at_s`` says by name when a credential was last given.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Destination(msgspec.Struct, frozen=True):
     ordered: bool = False
     deleting: bool = False
     resumed_at_s: float = 0.0  # when a PUT last asked to start streaming again
+    credentials_updated_at_s: dict[str, float] = {}
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: tuple[ApiKey, ...]
 
 
-class DestinationStore(Protocol):
+class DestinationStore(HistoryStore, Protocol):
     """Safe to use from any task, and usable when built: nothing is opened before the first call.
 
     Every method may raise StoreUnavailable; a write is durable when it returns, and may have been made when it is

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.errors import RequestRejected
 from gateway.providers.codec import Field, Settings
 
+_WHOLE_MAX = 1 << 31
+
 
 def option_error(name: str, message: str) -> RequestRejected:
     return RequestRejected(f"options.{name}: {message}", errors=((f"options.{name}", message),))
@@ -40,10 +42,12 @@ def text_option(settings: Settings, field: Field) -> str:
     return text
 
 
-def whole_option(settings: Settings, field: Field, *, at_least: int, at_most: int) -> int:
+def whole_option(settings: Settings, field: Field) -> int:
+    """``field`` says between which bounds it must be."""
     value = settings.options.get(field.name)
     if value is None:
         value = field.default
-    if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value <= at_most:
-        raise option_error(field.name, f"must be a whole number from {at_least} to {at_most}")
+    low, high = field.minimum or 0, field.maximum or _WHOLE_MAX
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise option_error(field.name, f"must be a whole number from {low} to {high}")
     return value

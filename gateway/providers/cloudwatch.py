@@ -293,4 +293,5 @@ CLOUDWATCH = Provider(
     example_endpoint="https://logs.us-east-1.amazonaws.com",
     normalise_endpoint=_normalise_endpoint,
     build=_build,
+    window_s=AGE_MS_MAX / 1_000,
 )

@@ -205,7 +205,8 @@ class Acknowledging(Protocol):
 class Field(msgspec.Struct, frozen=True):
     """One entry of a destination's form: validation, OpenAPI, masking and the console come from it.
 
-    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``.
+    ``where`` says where a value lives: a credential beside the endpoint, or a member of ``options``. ``pattern`` is to
+    match the whole value, in a spelling that JavaScript understands too; ``minimum`` and ``maximum`` bound an integer.
     """
 
     name: str
@@ -216,6 +217,8 @@ class Field(msgspec.Struct, frozen=True):
     default: str | int | bool | list[str] | dict[str, str] | None = None
     pattern: str | None = None
     choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
     secret: bool = False
     help: str = ""
 
@@ -256,6 +259,7 @@ class Provider(msgspec.Struct, frozen=True):
 
     ``normalise_endpoint`` returns the address as it will be used, or raises RequestRejected with what is wrong with it.
     ``build`` makes the codec; it raises RequestRejected when options contradict each other or the endpoint.
+    ``window_s`` is how old an event may be when it arrives, None where the provider takes any.
     """
 
     name: str
@@ -266,6 +270,7 @@ class Provider(msgspec.Struct, frozen=True):
     example_endpoint: str
     normalise_endpoint: NormaliseEndpoint
     build: BuildCodec
+    window_s: float | None = None
 
 
 class NormaliseEndpoint(Protocol):

@@ -37,6 +37,7 @@ from gateway.providers.timestamp import PerSecond, epoch_micros
 BODY_BYTES_MAX = 5_000_000
 EVENT_BYTES_MAX = 1_000_000
 EVENTS_MAX = 1_000
+WINDOW_S = 18 * 3600
 AGE_S_MAX = 17 * 3600
 AHEAD_S_MAX = 2 * 3600 - 600
 
@@ -255,4 +256,5 @@ DATADOG = Provider(
     example_endpoint="https://http-intake.logs.datadoghq.com/api/v2/logs",
     normalise_endpoint=_normalise_endpoint,
     build=_build,
+    window_s=WINDOW_S,
 )

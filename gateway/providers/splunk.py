@@ -66,6 +66,8 @@ ACK_POLL = Field(
     "option",
     type="integer",
     default=10,
+    minimum=1,
+    maximum=60,
     help="Seconds between two questions for acknowledgements, 1 to 60.",
 )
 ACK_TIMEOUT = Field(
@@ -74,6 +76,8 @@ ACK_TIMEOUT = Field(
     "option",
     type="integer",
     default=300,
+    minimum=10,
+    maximum=3600,
     help="Seconds after which unconfirmed events are sent again, 10 to 3600.",
 )
 TOKEN = Field("token", "HEC token", "credential", required=True, secret=True, help="Token of the HTTP Event Collector.")
@@ -248,8 +252,8 @@ class AcknowledgingSplunkCodec(SplunkCodec):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._ack_poll_s = float(whole_option(settings, ACK_POLL, at_least=1, at_most=60))
-        self._ack_timeout_s = float(whole_option(settings, ACK_TIMEOUT, at_least=10, at_most=3600))
+        self._ack_poll_s = float(whole_option(settings, ACK_POLL))
+        self._ack_timeout_s = float(whole_option(settings, ACK_TIMEOUT))
 
     @property
     def ack_poll_s(self) -> float:

@@ -14,6 +14,7 @@ import zlib
 from concurrent.futures import Executor
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from isal import isal_zlib
 from yarl import URL
 
@@ -22,6 +23,7 @@ from gateway.config import Egress
 from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed, TransportError
 from gateway.providers.codec import Reply, Request
 from gateway.providers.egress import GuardedResolver, Lookup, check_url, literal_address, system_lookup
+from gateway.providers.trace import Trace, TracedConnector, TracedResolver
 
 USER_AGENT = f"audit-siem-gateway/{__version__}"
 GZIP_LEVEL = 1  # of isal's four: a fifth larger than zlib's default at a tenth of its time
@@ -36,7 +38,8 @@ class HttpTransport:
     """Connections and cookies of one destination. Holds neither socket nor timer before the first ``send``.
 
     ``executor`` compresses large bodies; None means the loop's own. ``tls`` is a context from ``tls_context``; None
-    verifies against the system's authorities. ``lookup`` resolves names.
+    verifies against the system's authorities. ``lookup`` resolves names. ``trace`` is filled in with what the first
+    connection came to.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class HttpTransport:
         connect_timeout_s: float = 10.0,
         idle_s: float = 30.0,
         user_agent: str = USER_AGENT,
+        trace: Trace | None = None,
     ) -> None:
         self._policy = policy
         self._executor = executor
@@ -57,6 +61,7 @@ class HttpTransport:
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
         self._user_agent = user_agent
+        self._trace = trace
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -92,12 +97,7 @@ class HttpTransport:
         return self._session
 
     def _open(self, url: URL) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,  # the worker's limiter is the only one
-            resolver=GuardedResolver(self._policy, self._lookup, timeout_s=self._connect_timeout_s),
-            ssl=self._tls or True,
-            keepalive_timeout=self._idle_s,
-        )
+        connector = self._connector()
         # A load balancer's cookie leads the question for acknowledgements to the indexer that gave them out. aiohttp
         # keeps none of a host without a name unless told; this jar serves one host.
         is_literal = literal_address(url.raw_host or "") is not None
@@ -108,6 +108,21 @@ class HttpTransport:
             auto_decompress=False,
             trust_env=False,
         )
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        resolver: AbstractResolver = GuardedResolver(self._policy, self._lookup, timeout_s=self._connect_timeout_s)
+        kind = aiohttp.TCPConnector
+        if self._trace is not None:
+            resolver, kind = TracedResolver(resolver, self._trace), TracedConnector
+        connector = kind(
+            limit=0,  # the worker's limiter is the only one
+            resolver=resolver,
+            ssl=self._tls or True,
+            keepalive_timeout=self._idle_s,
+        )
+        if isinstance(connector, TracedConnector) and self._trace is not None:
+            connector.trace = self._trace
+        return connector
 
     async def _compressed(self, body: bytes) -> bytes:
         if len(body) <= INLINE_BYTES_MAX:

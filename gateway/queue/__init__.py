@@ -226,4 +226,10 @@ class EventQueue(Protocol):
     async def remove_consumer(self, consumer_id: str) -> None:
         """Forget the consumer, its gaps and its dead letters. What it alone held on disk is freed."""
 
+    async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
+        """The newest events of a tenant (or of ALL_TENANTS) that are still in the queue, newest first, one line each.
+
+        Fewer when they weigh more than 16 MiB. Events that were addressed to one consumer are not among them.
+        """
+
     def status(self) -> QueueStatus: ...

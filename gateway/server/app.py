@@ -10,13 +10,17 @@ from aiohttp import web
 from gateway.clock import Clock
 from gateway.config import Ingest, Server
 from gateway.delivery import Streams
+from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
 from gateway.queue import EventQueue
 from gateway.server.auth import NOBODY, authenticate, refusal
 from gateway.server.buffering import Budget
 from gateway.server.call import Call, Parts
+from gateway.server.console_files import add_console
+from gateway.server.live import Live
 from gateway.server.metrics import BooksCollector
 from gateway.server.openapi import document
 from gateway.server.problems import problems_middleware
@@ -35,6 +39,8 @@ def build_app(
     keys: KeyService,
     queue: EventQueue,
     streams: Streams,
+    history: HistoryStore,
+    trail: Trail,
     metrics: Metrics,
     ingest: Ingest,
     server: Server,
@@ -48,6 +54,9 @@ def build_app(
         keys=keys,
         queue=queue,
         streams=streams,
+        history=history,
+        trail=trail,
+        live=Live(catalog, streams, clock),
         metrics=metrics,
         ingest=ingest,
         server=server,
@@ -67,6 +76,7 @@ def build_app(
         return web.Response(body=description, content_type="application/json")
 
     app.router.add_get("/openapi.json", openapi)
+    add_console(app)
     return app
 
 

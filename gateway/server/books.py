@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+
 import msgspec
 from aiohttp import web
 
 from gateway.errors import RequestRejected
-from gateway.server.call import Call, answer
+from gateway.queue import Consumer
+from gateway.server.call import Call, answer, begin_stream
 from gateway.server.shapes import (
     AttemptPage,
     Chosen,
     DeadLetterPage,
+    DeadLetterView,
     GapPage,
+    GapView,
     Removed,
     Replayed,
     attempt_view,
@@ -20,6 +25,7 @@ from gateway.server.shapes import (
 )
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+FORMATS = ("json", "ndjson")
 
 
 async def attempts(call: Call) -> web.Response:
@@ -30,10 +36,14 @@ async def attempts(call: Call) -> web.Response:
     )
 
 
-async def gaps(call: Call) -> web.Response:
+async def gaps(call: Call) -> web.StreamResponse:
     consumer = call.consumer()
+    chosen = call.choice("format", FORMATS, default="json")
     await call.parts.streams.catch_up(consumer.id)
-    return answer(GapPage([gap_view(gap) for gap in await consumer.gaps()]))
+    found = [gap_view(gap) for gap in await consumer.gaps()]
+    if chosen == "json":
+        return answer(GapPage(found))
+    return await _download(call, "gaps", _at_once(found))
 
 
 async def ledger(call: Call) -> web.Response:
@@ -42,11 +52,13 @@ async def ledger(call: Call) -> web.Response:
     return answer(consumer.ledger())
 
 
-async def dead_letters(call: Call) -> web.Response:
-    """Oldest first; the cursor is the last one's id."""
+async def dead_letters(call: Call) -> web.StreamResponse:
+    """Oldest first; the cursor is the last one's id. As NDJSON all of them, or all behind the cursor."""
     consumer = call.consumer()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
     after = call.number("cursor", default=0, low=0, high=1 << 53)
+    if call.choice("format", FORMATS, default="json") == "ndjson":
+        return await _download(call, "dead-letters", _all_dead_letters(consumer, after))
     letters = await consumer.dead_letters(after=after, limit=limit + 1)
     more = len(letters) > limit
     page = [dead_letter_view(letter) for letter in letters[:limit]]
@@ -63,6 +75,27 @@ async def replay_dead_letters(call: Call) -> web.Response:
     consumer = call.consumer()
     chosen = await _chosen(call)
     return answer(Replayed(await consumer.replay_dead_letters(chosen.ids)))
+
+
+async def _all_dead_letters(consumer: Consumer, after: int) -> AsyncIterator[Sequence[DeadLetterView]]:
+    while letters := await consumer.dead_letters(after=after, limit=LIMIT_DEFAULT):
+        yield [dead_letter_view(letter) for letter in letters]
+        after = letters[-1].number
+
+
+async def _at_once(found: Sequence[GapView]) -> AsyncIterator[Sequence[GapView]]:
+    yield found
+
+
+async def _download(
+    call: Call, what: str, pages: AsyncIterator[Sequence[GapView | DeadLetterView]]
+) -> web.StreamResponse:
+    """One line of JSON for each. A fault in the middle breaks the connection off, so that it cannot be overlooked."""
+    name = f"{what}-{call.request.match_info['id']}.ndjson"
+    response = await begin_stream(call, "application/x-ndjson", filename=name)
+    async for page in pages:
+        await response.write(b"".join(msgspec.json.encode(view) + b"\n" for view in page))
+    return response
 
 
 async def _chosen(call: Call) -> Chosen:

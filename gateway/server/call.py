@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,16 @@ from aiohttp import web
 from gateway.clock import Clock
 from gateway.config import Ingest, Server
 from gateway.delivery import Streams
+from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
 from gateway.destinations.store import ApiKey, Destination
 from gateway.errors import NotFound, RequestRejected
 from gateway.queue import ALL_TENANTS, Consumer, EventQueue
 from gateway.server.buffering import Budget
+from gateway.server.live import Live
 from gateway.server.quarantine import Quarantine
 from gateway.telemetry import Metrics
 
@@ -33,6 +36,9 @@ class Parts(NamedTuple):
     keys: KeyService
     queue: EventQueue
     streams: Streams
+    history: HistoryStore
+    trail: Trail
+    live: Live
     metrics: Metrics
     ingest: Ingest
     server: Server
@@ -54,11 +60,14 @@ class Call(NamedTuple):
     def is_operator(self) -> bool:
         return self.caller.tenant_id == ALL_TENANTS
 
+    def may_see(self, tenant_id: str) -> bool:
+        return self.is_operator or tenant_id == self.caller.tenant_id
+
     def destination(self) -> Destination:
         """The one that the path names. Another tenant's is not told from one that does not exist."""
         destination_id = self.request.match_info["id"]
         found = self.parts.catalog.destination(destination_id)
-        if found is None or not (self.is_operator or found.tenant_id == self.caller.tenant_id):
+        if found is None or not self.may_see(found.tenant_id):
             raise NotFound("there is no such destination")
         return found
 
@@ -89,6 +98,14 @@ class Call(NamedTuple):
             chunks.append(chunk)
         return b"".join(chunks)
 
+    def choice(self, name: str, choices: Collection[str], *, default: str) -> str:
+        """A word of the query string. Raises RequestRejected when it is none of the choices."""
+        value = self.request.query.get(name, default)
+        if value not in choices:
+            message = f"must be {' or '.join(choices)}"
+            raise RequestRejected(f"{name} {message}", status=400, errors=((name, message),))
+        return value
+
     def number(self, name: str, *, default: int, low: int, high: int) -> int:
         """A whole number of the query string. Raises RequestRejected when it is none or out of range."""
         text = self.request.query.get(name)
@@ -104,3 +121,14 @@ def answer(value: object, status: int = 200, headers: dict[str, str] | None = No
     return web.Response(
         status=status, body=msgspec.json.encode(value), content_type="application/json", headers=headers
     )
+
+
+async def begin_stream(call: Call, content_type: str, *, filename: str | None = None) -> web.StreamResponse:
+    """An answer that is written piece by piece; with ``filename`` browsers save it."""
+    response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Accel-Buffering"] = "no"  # asks proxies to pass each piece on as it comes
+    if filename is not None:
+        response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    await response.prepare(call.request)
+    return response

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import NoReturn
 
 from aiohttp import web
@@ -12,6 +10,7 @@ from gateway.delivery.health import Status, TestResult
 from gateway.destinations.store import Destination
 from gateway.errors import RequestRejected
 from gateway.providers import PROVIDERS
+from gateway.server import activity, paging
 from gateway.server.call import Call, answer
 from gateway.server.shapes import (
     DestinationPage,
@@ -38,6 +37,7 @@ async def create(call: Call) -> web.Response:
     except OSError:
         await call.parts.service.remove(made.id)
         raise
+    await activity.created(call, made)
     return answer(_view(call, made), 201, {"Location": f"/v1/audit/siem/{made.id}"})
 
 
@@ -53,7 +53,7 @@ async def list_all(call: Call) -> web.Response:
     status, provider = call.request.query.get("status"), call.request.query.get("provider")
     if status is not None and status not in set(Status):
         _refuse("status", f"must be one of {', '.join(Status)}")
-    after = _read_cursor(call.request.query.get("cursor"))
+    after = paging.read(call.request.query.get("cursor")) or (-1.0, "")
     page: list[DestinationView] = []
     for destination in sorted(call.parts.catalog.destinations().values(), key=_order):
         if _order(destination) <= after or not _is_visible(call, destination, provider):
@@ -62,13 +62,17 @@ async def list_all(call: Call) -> web.Response:
         if status is not None and view.status.value != status:
             continue
         if len(page) == limit:
-            return answer(DestinationPage(page, _cursor(call.parts.catalog.destinations()[page[-1].id])))
+            last = call.parts.catalog.destinations()[page[-1].id]
+            return answer(DestinationPage(page, paging.cursor(*_order(last))))
         page.append(view)
     return answer(DestinationPage(page, None))
 
 
 async def update(call: Call) -> web.Response:
-    changed = await call.parts.service.update(call.destination().id, await call.members())
+    known = call.destination()
+    health = call.parts.streams.health(known.id)
+    changed = await call.parts.service.update(known.id, await call.members())
+    await activity.updated(call, known, changed, health)
     return answer(_view(call, changed))
 
 
@@ -80,6 +84,8 @@ async def delete(call: Call) -> web.Response:
     if force not in ("true", "false", "1", "0"):
         _refuse("force", "must be true or false")
     marked = await call.parts.service.mark_deleting(destination.id)
+    if not destination.deleting:
+        await activity.deleted(call, marked)
     if force in ("true", "1"):
         await call.parts.streams.drop(destination.id)
         return web.Response(status=204)
@@ -124,25 +130,11 @@ def _view(call: Call, destination: Destination) -> DestinationView:
 def _is_visible(call: Call, destination: Destination, provider: str | None) -> bool:
     if provider is not None and destination.provider != provider:
         return False
-    return call.is_operator or destination.tenant_id == call.caller.tenant_id
+    return call.may_see(destination.tenant_id)
 
 
 def _order(destination: Destination) -> tuple[float, str]:
     return destination.created_at_s, destination.id
-
-
-def _cursor(destination: Destination) -> str:
-    return base64.urlsafe_b64encode(f"{destination.created_at_s!r} {destination.id}".encode()).decode()
-
-
-def _read_cursor(text: str | None) -> tuple[float, str]:
-    if text is None:
-        return (-1.0, "")
-    try:
-        created, _, destination_id = base64.urlsafe_b64decode(text).decode().partition(" ")
-        return (float(created), destination_id)
-    except (binascii.Error, ValueError):
-        _refuse("cursor", "is not one that a page gave; leave it out to begin at the start")
 
 
 def _refuse(field: str, message: str) -> NoReturn:

@@ -61,6 +61,11 @@ class BooksCollector(Collector):
                 ("ledger_imbalanced", "1 when the books of the destination do not balance."),
             )
         }
+        at_risk = GaugeMetricFamily(
+            "gateway_events_at_risk_timestamp_seconds",
+            "When the first pending event will be lost if the outage goes on. Only while one is on.",
+            labels=_LABELS,
+        )
         breaker = GaugeMetricFamily(
             "gateway_breaker_state", "1 for the state that it is in.", labels=(*_LABELS, "state")
         )
@@ -77,11 +82,13 @@ class BooksCollector(Collector):
                 counter.add_metric(labels, getattr(ledger, name))
             for name, value in _gauge_values(ledger, health.pending_bytes, health.lag_s, health.consecutive_failures):
                 gauges[name].add_metric(labels, value)
+            if health.events_at_risk_at_s is not None:
+                at_risk.add_metric(labels, health.events_at_risk_at_s)
             for state in BreakerState:
                 breaker.add_metric((*labels, state.value), int(health.breaker is state))
             for known in Status:
                 status.add_metric((*labels, known.value), int(health.status is known))
-        yield from (*counters.values(), *gauges.values(), breaker, status)
+        yield from (*counters.values(), *gauges.values(), at_risk, breaker, status)
 
 
 def _gauge_values(ledger: Ledger, pending_bytes: int, lag_s: float, failures: int) -> Iterator[tuple[str, float]]:

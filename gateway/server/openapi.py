@@ -45,7 +45,7 @@ def document(routes: Iterable[Route]) -> bytes:
 
 
 def _anything(kind: type) -> dict[str, object]:
-    """What may be any JSON: options, whose fields depend on the provider, and the values within ``metadata``."""
+    """What may be any JSON: options, whose fields depend on the provider, values within ``metadata``, what changed."""
     if kind in (object, msgspec.Raw):
         return {"description": "any JSON"}
     raise NotImplementedError(f"no JSON schema for {kind}")
@@ -98,7 +98,10 @@ def _responses(route: Route, known: dict[type, dict[str, object]]) -> dict[str, 
         answer: dict[str, object] = {"description": HTTPStatus(status).phrase}
         if kind is not None:
             schema = {"type": "string"} if kind is str else known[kind]
-            answer["content"] = {route.media_type: {"schema": schema}}
+            content: dict[str, object] = {route.media_type: {"schema": schema}}
+            if route.downloads:
+                content["application/x-ndjson"] = {"schema": {"type": "string"}}
+            answer["content"] = content
         responses[str(status)] = answer
     refusals = set(route.problems)
     if not route.is_open:

@@ -52,3 +52,10 @@ class KeyDraft(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     tenant_id: str = ""
     expires_at: str | None = None
+
+
+class PreviewRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``tenant_id`` is for operators alone; without it they look at the events of all tenants."""
+
+    filter: Filter | None = None
+    tenant_id: str = ""

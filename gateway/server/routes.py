@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -10,10 +10,11 @@ from aiohttp import web
 from gateway.delivery.health import TestResult
 from gateway.destinations.store import Scope
 from gateway.queue import Ledger
-from gateway.server import books, destinations, ingest, keys, signals
+from gateway.server import activity, books, destinations, ingest, keys, preview, signals, stats, stream
 from gateway.server.call import Call
-from gateway.server.requests import DestinationChanges, DestinationDraft, KeyDraft, NewDestination
+from gateway.server.requests import DestinationChanges, DestinationDraft, KeyDraft, NewDestination, PreviewRequest
 from gateway.server.shapes import (
+    ActivityPage,
     AttemptPage,
     Chosen,
     DeadLetterPage,
@@ -23,9 +24,12 @@ from gateway.server.shapes import (
     HealthAnswer,
     KeyPage,
     NewKey,
+    Preview,
     ProviderPage,
     Removed,
     Replayed,
+    Stats,
+    StatsPage,
     WhoAmI,
 )
 
@@ -44,7 +48,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Route(msgspec.Struct, frozen=True):
     """``answers`` maps a status to the type of its body, None where there is none. ``open`` routes need no key.
 
-    ``body`` is the type that a JSON body has, or one of the names above.
+    ``body`` is the type that a JSON body has, or one of the names above. ``downloads`` says that ``?format=ndjson``
+    gives the same as a file.
     """
 
     method: str
@@ -60,11 +65,21 @@ class Route(msgspec.Struct, frozen=True):
     text: str = ""
     problems: tuple[int, ...] = ()
     media_type: str = "application/json"
+    downloads: bool = False
+
+
+def _window(windows: Iterable[str], default: str) -> Parameter:
+    return Parameter("window", "How far back from now.", {"enum": list(windows), "default": default})
 
 
 _LIMIT = Parameter("limit", "How many at the most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
 _CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"})
+_FORMAT = Parameter("format", "`ndjson`: all of it as a file.", {"enum": list(books.FORMATS), "default": "json"})
 _ONE = "/v1/audit/siem/{id}"
+_STREAM_TEXT = """\
+Server-sent events. First `snapshot` with `{"data": [destination, …]}`; then `destination` with one whole destination
+whenever something of it changed, at most once a second for each; `removed` with `{"id"}`; `heartbeat` with `{"at"}`
+every 5 seconds. Read it with a client that can send the key in a header."""
 _INGEST_TEXT = """\
 Answers only once every accepted event is on stable storage. NDJSON may be of any length and is worked through as it
 comes; an array or a single object must fit `ingest.body_max`. `Content-Encoding` may be gzip, zstd or deflate.
@@ -126,6 +141,38 @@ ROUTES: tuple[Route, ...] = (
         destinations.providers,
         "The providers and the fields of their forms",
         {200: ProviderPage},
+    ),
+    Route(
+        "GET",
+        "/v1/audit/siem/stats",
+        stats.of_all,
+        "Deliveries of each destination over the last day",
+        {200: StatsPage},
+        scope=Scope.SIEM_READ,
+        parameters=(_window(stats.SPARKLINES, "24h"),),
+        problems=(400, 503),
+    ),
+    Route(
+        "GET",
+        "/v1/audit/siem/stream",
+        stream.watch,
+        "Watch the destinations",
+        {200: str},
+        scope=Scope.SIEM_READ,
+        text=_STREAM_TEXT,
+        problems=(503,),
+        media_type="text/event-stream",
+    ),
+    Route(
+        "POST",
+        "/v1/audit/siem/filter/preview",
+        preview.preview,
+        "Try a filter on the newest events",
+        {200: Preview},
+        scope=Scope.SIEM_READ,
+        body=PreviewRequest,
+        text="Looks at the newest events of the tenant, at most 1,000, that are still in the queue.",
+        problems=(400, 413, 422, 503),
     ),
     Route(
         "GET",
@@ -191,12 +238,34 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        f"{_ONE}/stats",
+        stats.of_destination,
+        "Deliveries over time",
+        {200: Stats},
+        scope=Scope.SIEM_READ,
+        parameters=(_window(stats.WINDOWS, "1h"),),
+        problems=(400, 404, 503),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/activity",
+        activity.of_destination,
+        "Who changed it, and how it fared",
+        {200: ActivityPage},
+        scope=Scope.SIEM_READ,
+        parameters=(_LIMIT, _CURSOR),
+        problems=(400, 404, 503),
+    ),
+    Route(
+        "GET",
         f"{_ONE}/gaps",
         books.gaps,
         "The events that it did not get, and why",
         {200: GapPage},
         scope=Scope.SIEM_READ,
-        problems=(404,),
+        parameters=(_FORMAT,),
+        problems=(400, 404),
+        downloads=True,
     ),
     Route(
         "GET",
@@ -214,8 +283,9 @@ ROUTES: tuple[Route, ...] = (
         "Events that the provider refused for good",
         {200: DeadLetterPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT, _CURSOR),
+        parameters=(_LIMIT, _CURSOR, _FORMAT),
         problems=(400, 404),
+        downloads=True,
     ),
     Route(
         "DELETE",
@@ -250,6 +320,17 @@ ROUTES: tuple[Route, ...] = (
         body=EVENTS_BODY,
         text=_INGEST_TEXT,
         problems=(400, 404, 408, 413, 415, 429, 503),
+    ),
+    Route(
+        "GET",
+        "/v1/audit/activity",
+        activity.of_all,
+        "Who changed what",
+        {200: ActivityPage},
+        scope=Scope.SIEM_READ,
+        parameters=(_LIMIT, _CURSOR),
+        text="Changes of destinations and keys, and how destinations fared; also of those that are gone.",
+        problems=(400, 503),
     ),
     Route("GET", "/v1/audit/whoami", destinations.who_am_i, "What the key may do", {200: WhoAmI}),
     Route("GET", "/v1/audit/keys", keys.list_all, "List API keys", {200: KeyPage}, scope=Scope.KEYS_WRITE),

@@ -7,6 +7,8 @@ import msgspec
 from gateway.clock import rfc3339
 from gateway.delivery.health import Attempt, BreakerState, LastError, Status
 from gateway.delivery.health import Health as DeliveryHealth
+from gateway.delivery.reason import status_reason, status_since_s
+from gateway.destinations.history import Action, Activity, Change
 from gateway.destinations.store import ApiKey, Destination, Filter, Scope
 from gateway.providers.codec import Field, Provider
 from gateway.queue import DeadLetter, Gap, GapReason
@@ -26,10 +28,14 @@ class HealthView(msgspec.Struct, frozen=True):
     delivered_events: int
     dropped_events: int
     dead_lettered_events: int
+    events_at_risk_at: str | None
 
 
 class DestinationView(msgspec.Struct, frozen=True):
-    """Credentials are write-only: ``credentials_set`` names those that are stored."""
+    """Credentials are write-only: ``credentials_set`` names those that are stored, ``credentials_updated_at`` says when
+    they were given. ``status_reason`` is a sentence for people. ``health.events_at_risk_at`` is when the first pending
+    event will be lost if an outage goes on.
+    """
 
     id: str
     provider: str
@@ -37,12 +43,15 @@ class DestinationView(msgspec.Struct, frozen=True):
     enabled: bool
     created_at: str
     status: Status
+    status_reason: str
+    status_since: str
     name: str
     tenant_id: str
     updated_at: str
     options: dict[str, object]
     filter: Filter
     credentials_set: tuple[str, ...]
+    credentials_updated_at: dict[str, str]
     ordered: bool
     deleting: bool
     health: HealthView
@@ -102,6 +111,92 @@ class DeadLetterView(msgspec.Struct, frozen=True):
 class DeadLetterPage(msgspec.Struct, frozen=True):
     data: list[DeadLetterView]
     next_cursor: str | None
+
+
+class StatsPoint(msgspec.Struct, frozen=True):
+    """One step. ``failed`` are events of attempts that had to be repeated; ``answers`` counts attempts by status, or by
+    what happened instead (``timeout``, ``connection``, ``tls`` …). Latencies are null without an attempt.
+    """
+
+    at: str
+    delivered: int
+    failed: int
+    dead_lettered: int
+    dropped: int
+    attempts: int
+    latency_ms_avg: float | None
+    latency_ms_max: float | None
+    answers: dict[str, int]
+
+
+class Stats(msgspec.Struct, frozen=True, rename={"since": "from"}):
+    """``points`` cover the whole window, the step that has just begun included."""
+
+    window: str
+    since: str
+    to: str
+    step_seconds: int
+    points: list[StatsPoint]
+
+
+class Sparkline(msgspec.Struct, frozen=True):
+    id: str
+    delivered: list[int]
+    failed: list[int]
+
+
+class StatsPage(msgspec.Struct, frozen=True, rename={"since": "from"}):
+    """One number for each step of the window, of every destination that the key may see."""
+
+    window: str
+    step_seconds: int
+    since: str
+    data: list[Sparkline]
+
+
+class ActorView(msgspec.Struct, frozen=True):
+    """Both are null where the gateway itself acted."""
+
+    key_id: str | None
+    key_name: str | None
+
+
+class ActivityView(msgspec.Struct, frozen=True):
+    """Of a credential that was given only the name is known, with ``***`` for its value."""
+
+    id: str
+    at: str
+    action: Action
+    destination_id: str | None
+    destination_name: str | None
+    tenant_id: str
+    actor: ActorView
+    changes: tuple[Change, ...]
+
+
+class ActivityPage(msgspec.Struct, frozen=True):
+    """The newest first."""
+
+    data: list[ActivityView]
+    next_cursor: str | None
+
+
+class PreviewedEvent(msgspec.Struct, frozen=True):
+    id: str
+    timestamp: str
+    action: str
+    service: str
+    outcome: str
+    actor_type: str
+    matched: bool
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """Over the newest events that are still in the queue; ``sample`` has the newest of them."""
+
+    matched: int
+    of: int
+    sample: list[PreviewedEvent]
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,12 +286,17 @@ def destination_view(destination: Destination, health: DeliveryHealth | None) ->
         enabled=destination.enabled,
         created_at=rfc3339(destination.created_at_s),
         status=known.status,
+        status_reason=status_reason(destination, health),
+        status_since=rfc3339(status_since_s(destination, health)),
         name=destination.name,
         tenant_id=destination.tenant_id,
         updated_at=rfc3339(destination.updated_at_s),
         options=destination.options,
         filter=destination.filter,
         credentials_set=destination.credentials_set,
+        credentials_updated_at={
+            name: rfc3339(at_s) for name, at_s in sorted(destination.credentials_updated_at_s.items())
+        },
         ordered=destination.ordered,
         deleting=destination.deleting,
         health=HealthView(
@@ -213,6 +313,7 @@ def destination_view(destination: Destination, health: DeliveryHealth | None) ->
             delivered_events=known.delivered_events,
             dropped_events=known.dropped_events,
             dead_lettered_events=known.dead_lettered_events,
+            events_at_risk_at=_time(known.events_at_risk_at_s),
         ),
     )
 
@@ -250,6 +351,19 @@ def dead_letter_view(letter: DeadLetter) -> DeadLetterView:
         code=letter.code,
         reason=letter.reason,
         event=msgspec.Raw(letter.line),
+    )
+
+
+def activity_view(activity: Activity) -> ActivityView:
+    return ActivityView(
+        id=activity.id,
+        at=rfc3339(activity.at_s),
+        action=activity.action,
+        destination_id=activity.destination_id,
+        destination_name=activity.destination_name,
+        tenant_id=activity.tenant_id,
+        actor=ActorView(activity.key_id, activity.key_name),
+        changes=activity.changes,
     )
 
 

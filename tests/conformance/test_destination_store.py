@@ -33,6 +33,7 @@ DESTINATION = Destination(
     created_at_s=1_782_822_896.789123,
     updated_at_s=1_782_822_897.000001,
     ordered=True,
+    credentials_updated_at_s={"secret": 1_782_822_896.789123},
 )
 KEY = ApiKey(
     id="key_one",
@@ -139,6 +140,7 @@ async def test_an_update_changes_every_member_but_the_id(store: DestinationStore
         ordered=False,
         deleting=True,
         resumed_at_s=5.0,
+        credentials_updated_at_s={"token": 6.5},
     )
     await store.update_destination(changed, expected_revision=1)
     assert (await store.load()).destinations == (replace(DESTINATION, id="siem_other"), changed)

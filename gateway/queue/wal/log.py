@@ -27,6 +27,7 @@ from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays, set_aside
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
+from gateway.queue.wal.newest import newest_lines
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.tail import MemoryTail
@@ -134,6 +135,9 @@ class WalQueue:
         self._removed.append(consumer_id)
         await self.checkpoint()
         await self.in_thread(consumer.discard_files)
+
+    async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
+        return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
 
     def status(self) -> QueueStatus:
         problem = self._commits.problem

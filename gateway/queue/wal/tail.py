@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 
-from gateway.queue import Subject, SubjectKind
+from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal.writer import Frame
 
 _FRAME_OVERHEAD_BYTES = 400  # what a frame costs beside its payload
@@ -36,6 +36,14 @@ class FrameList:
         if self._head > 64 and self._head * 2 > len(self._frames):
             del self._frames[: self._head]
             self._head = 0
+
+    def since(self, number: int) -> list[Frame] | None:
+        """The frames from the one that holds ``number`` on; None when that one is not here."""
+        found: list[Frame] = []
+        while (frame := self.find(number)) is not None and self._number(frame) <= number:
+            found.append(frame)
+            number = self._number(frame) + frame.count
+        return found or None
 
     def find(self, number: int) -> Frame | None:
         """The frame that holds ``number``, else the first one above it, else None."""
@@ -64,6 +72,10 @@ class MemoryTail:
 
     def of_subject(self, subject: Subject) -> FrameList:
         return self._of_subject.get(subject, self._empty)
+
+    def of_tenant(self, tenant_id: str) -> FrameList:
+        """Those of one tenant, or of all tenants, found by sequence or stream sequence."""
+        return self._of_stream if tenant_id == ALL_TENANTS else self.of_subject(Subject(SubjectKind.TENANT, tenant_id))
 
     def of_stream(self) -> FrameList:
         """The frames of all tenants' subjects, found by stream sequence."""

@@ -112,7 +112,7 @@ class House:
 
     def __init__(self, queue: WalQueue, clock: ManualClock, consumer: Consumer) -> None:
         self.queue, self.clock, self.consumer = queue, clock, consumer
-        self.state = DeliveryState(consumer, clock, attempts_kept=100)
+        self.state = DeliveryState(consumer, clock, attempts_kept=100, retry_window_s=86_400)
         self.flushed: list[str] = []
         self.next_id = 0
         self.tasks: list[asyncio.Task[None]] = []
@@ -245,7 +245,7 @@ async def test_the_outage_clock_survives_a_restart(house: House) -> None:
     await house.clock.run_until(lambda: house.state.outage_s() > 80_000)
     house.state.save()
     house.tasks.pop().cancel()
-    again = DeliveryState(house.consumer, house.clock, attempts_kept=1)
+    again = DeliveryState(house.consumer, house.clock, attempts_kept=1, retry_window_s=86_400)
     assert again.status is Status.DEGRADED
     assert again.outage_s() > 80_000
     assert again.retrying_since_s == house.state.retrying_since_s

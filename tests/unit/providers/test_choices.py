@@ -8,7 +8,7 @@ from gateway.providers.choices import credential, text_option, whole_option
 from gateway.providers.codec import Field, Secret, Settings
 from tests.provider_cases import CREDENTIALS, settings
 
-NUMBER = Field("n", "N", "option", type="integer", default=3)
+NUMBER = Field("n", "N", "option", type="integer", default=3, minimum=1, maximum=10)
 
 
 def chosen(options: dict[str, object], **credentials: str) -> Settings:
@@ -55,8 +55,8 @@ def test_options_hold_no_control_characters() -> None:
 def test_whole_numbers_keep_their_range(value: object) -> None:
     """Anything else is refused with the range."""
     with pytest.raises(RequestRejected, match="from 1 to 10"):
-        whole_option(chosen({"n": value}), NUMBER, at_least=1, at_most=10)
-    assert whole_option(chosen({}), NUMBER, at_least=1, at_most=10) == 3
+        whole_option(chosen({"n": value}), NUMBER)
+    assert whole_option(chosen({}), NUMBER) == 3
 
 
 @pytest.mark.parametrize("name", list(PROVIDERS))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Ingest, Queue, RetryPolicy, Server
+from gateway.config import Activity, Ingest, Queue, RetryPolicy, Server
 from gateway.quantity import Bytes
 from tests.loopback_gateway import Gateway
 
@@ -18,7 +18,9 @@ Start = Callable[..., Awaitable[Gateway]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a gateway with the settings given. ``streams=True`` runs delivery, too."""
+    """Starts a gateway with the settings given. ``streams=True`` runs delivery, too. It emits no events of its own
+    unless told, so that what tests count is what they posted.
+    """
     async with AsyncExitStack() as resources:
 
         async def begin(
@@ -27,6 +29,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             server: Server | None = None,
             queue: Queue | None = None,
             retry: RetryPolicy | None = None,
+            activity: Activity | None = None,
             streams: bool = False,
         ) -> Gateway:
             gateway = Gateway(tmp_path / "data")
@@ -36,6 +39,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 server=server or Server(),
                 queue=queue or Queue(segment_bytes=Bytes(1 << 20)),
                 retry=retry or RetryPolicy(),
+                activity=activity or Activity(emit=False),
             )
             if streams:
                 for part in (gateway.supervisor.run(), gateway.queue.run()):

@@ -243,3 +243,48 @@ async def test_backfilled_events_are_in_the_books_of_their_destination(streaming
     assert streaming.wire.lines == events(3)
     await books(streaming, destination, accepted=3, delivered=3)
     await books(streaming, other)
+
+
+# -- downloads
+
+
+async def test_dead_letters_are_downloaded_whole(streaming: Gateway) -> None:
+    """As NDJSON to save, more than a page holds, each line as in the list; behind a cursor the rest."""
+    destination = await streaming.make_destination(provider="elastic")
+    streaming.wire.answer = refuse_poison
+    await streaming.post(b"\n".join(events(250, note="poison")))
+    await streaming.settled(destination)
+    path = f"{SIEM}/{destination}/dead-letters"
+    answer = await streaming.ask("GET", f"{path}?format=ndjson")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="dead-letters-{destination}.ndjson"'
+    assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    assert lines == (await streaming.ask("GET", f"{path}?limit=1000")).json["data"]
+    assert len(lines) == 250
+    rest = await streaming.ask("GET", f"{path}?format=ndjson&cursor={lines[99]['id']}")
+    assert [json.loads(line) for line in rest.body.splitlines()] == lines[100:]
+
+
+async def test_gaps_are_downloaded_too(streaming: Gateway) -> None:
+    """One line for each; none where there is none."""
+    destination = await streaming.make_destination(enabled=False)
+    path = f"{SIEM}/{destination}/gaps?format=ndjson"
+    assert (await streaming.ask("GET", path)).body == b""
+    await streaming.post(event())
+    answer = await streaming.ask("GET", path)
+    (line,) = answer.body.splitlines()
+    assert json.loads(line) == (await listed(streaming, destination, "gaps"))[0]
+    assert f'filename="gaps-{destination}.ndjson"' in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize("what", ["gaps", "dead-letters"])
+async def test_downloads_follow_the_rules_of_the_lists(gateway: Gateway, what: str) -> None:
+    """Another tenant's is not found, another format is refused."""
+    destination = await gateway.make_destination()
+    await gateway.queue.add_consumer(destination, "*")
+    key = await gateway.make_key("acme")
+    path = f"{SIEM}/{destination}/{what}"
+    assert (await gateway.ask("GET", f"{path}?format=ndjson", key=key)).status == 404
+    answer = await gateway.ask("GET", f"{path}?format=csv")
+    assert (answer.status, answer.errors()) == (400, {"format": "must be json or ndjson"})

@@ -22,12 +22,13 @@ from tests.unit.server.conftest import Start
 SIEM = "/v1/audit/siem"
 VIEW = {
     *("id", "provider", "endpoint", "enabled", "created_at", "status", "name", "tenant_id", "updated_at", "options"),
-    *("filter", "credentials_set", "ordered", "deleting", "health"),
+    *("filter", "credentials_set", "credentials_updated_at", "ordered", "deleting", "health"),
+    *("status_reason", "status_since"),
 }
 HEALTH = {
     *("last_success_at", "last_error_at", "last_error", "consecutive_failures", "retrying_since", "next_attempt_at"),
     *("breaker", "pending_events", "pending_bytes", "lag_seconds", "delivered_events", "dropped_events"),
-    "dead_lettered_events",
+    *("dead_lettered_events", "events_at_risk_at"),
 }
 
 
@@ -80,6 +81,7 @@ async def test_a_destination_of_each_provider_is_created(gateway: Gateway, provi
     assert (made["status"], made["tenant_id"], made["deleting"]) == ("active", "*", False)
     assert made["created_at"] == made["updated_at"] == "2026-06-30T12:35:00.000Z"
     assert made["credentials_set"] == sorted(CREDENTIALS[provider])
+    assert made["credentials_updated_at"] == dict.fromkeys(sorted(CREDENTIALS[provider]), made["created_at"])
     for secret in CREDENTIALS[provider].values():
         assert secret.encode() not in answer.body + (await gateway.ask("GET", answer.headers["Location"])).body
     assert (await gateway.show(made["id"])) == made
@@ -347,7 +349,7 @@ async def test_a_test_says_what_came_back(gateway: Gateway) -> None:
             gateway.wire.answer = replies(answer)
             told = await gateway.ask("POST", path, json=body)
             assert told.status == 200
-            assert told.json.keys() == {"ok", "status_code", "latency_ms", "message"}
+            assert told.json.keys() == {"ok", "status_code", "latency_ms", "message", "steps", "advice"}
             assert (told.json["ok"], told.json["status_code"], words in told.json["message"]) == (ok, status, True)
     assert len(gateway.wire.lines) == 8
     assert all(b'"siem.destination.test"' in line for line in gateway.wire.lines)

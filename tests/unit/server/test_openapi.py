@@ -25,7 +25,13 @@ CONTRACT: dict[str, dict[str, str | None]] = {
     "/v1/audit/siem/{id}": {"get": "siem:read", "put": "siem:write", "delete": "siem:write"},
     "/v1/audit/siem/test": {"post": "siem:write"},
     "/v1/audit/siem/{id}/test": {"post": "siem:write"},
+    "/v1/audit/siem/stats": {"get": "siem:read"},
+    "/v1/audit/siem/stream": {"get": "siem:read"},
+    "/v1/audit/siem/filter/preview": {"post": "siem:read"},
     "/v1/audit/siem/{id}/attempts": {"get": "siem:read"},
+    "/v1/audit/siem/{id}/stats": {"get": "siem:read"},
+    "/v1/audit/siem/{id}/activity": {"get": "siem:read"},
+    "/v1/audit/activity": {"get": "siem:read"},
     "/v1/audit/siem/{id}/gaps": {"get": "siem:read"},
     "/v1/audit/siem/{id}/dead-letters": {"get": "siem:read", "delete": "siem:write"},
     "/v1/audit/siem/{id}/dead-letters/replay": {"post": "siem:write"},
@@ -132,7 +138,10 @@ def test_query_parameters_of_the_contract_are_there() -> None:
     assert named("/v1/audit/siem", "get")["status"]["enum"] == ["active", "degraded", "failed"]
     assert named("/v1/audit/siem/{id}", "delete").keys() == {"timeout", "force"}
     assert named("/v1/audit/siem/{id}", "delete")["timeout"]["default"] == 30
-    assert named("/v1/audit/siem/{id}/dead-letters", "get").keys() == {"limit", "cursor"}
+    assert named("/v1/audit/siem/{id}/dead-letters", "get").keys() == {"limit", "cursor", "format"}
+    assert named("/v1/audit/siem/{id}/gaps", "get").keys() == {"format"}
+    assert named("/v1/audit/siem/{id}/stats", "get")["window"]["enum"] == ["1h", "24h", "7d"]
+    assert named("/v1/audit/siem/{id}/activity", "get").keys() == {"limit", "cursor"}
     assert named("/v1/audit/siem/{id}/attempts", "get").keys() == {"limit"}
 
 
@@ -187,7 +196,7 @@ async def test_answers_fit_their_description(streaming: Gateway) -> None:
     check("get", siem, await streaming.ask("GET", siem))
     check("post", f"{siem}/test", await streaming.ask("POST", f"{siem}/test", json=WEBHOOK))
     check("post", f"{one}/test", await streaming.ask("POST", f"{path}/test"))
-    for name in ("attempts", "gaps", "ledger", "dead-letters"):
+    for name in ("attempts", "gaps", "ledger", "dead-letters", "stats", "activity"):
         check("get", f"{one}/{name}", await streaming.ask("GET", f"{path}/{name}"))
     check("delete", f"{one}/dead-letters", await streaming.ask("DELETE", f"{path}/dead-letters"))
     check("post", f"{one}/dead-letters/replay", await streaming.ask("POST", f"{path}/dead-letters/replay"))
@@ -198,6 +207,10 @@ async def test_answers_fit_their_description(streaming: Gateway) -> None:
     )
     check("post", keys, await streaming.ask("POST", keys, json={"scopes": ["siem:read"], "tenant_id": "acme"}))
     check("get", keys, await streaming.ask("GET", keys))
+    check("get", f"{siem}/stats", await streaming.ask("GET", f"{siem}/stats"))
+    check("get", "/v1/audit/activity", await streaming.ask("GET", "/v1/audit/activity"))
+    preview = await streaming.ask("POST", f"{siem}/filter/preview", json={"filter": {"actions": ["*"]}})
+    check("post", f"{siem}/filter/preview", preview)
     check("get", "/v1/audit/whoami", await streaming.ask("GET", "/v1/audit/whoami"))
     check("get", f"{siem}/providers", await streaming.ask("GET", f"{siem}/providers"))
     check("get", "/healthz", await streaming.ask("GET", "/healthz"))

@@ -61,7 +61,7 @@ async def test_each_kind_of_error_has_the_same_shape(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/audit", "/v1/audit/siem/a/b", "/v2/audit/siem", "/metrics/x", "/%00"]
+    "path", ["/x", "/v1", "/v1/audit", "/v1/audit/siem/a/b", "/v2/audit/siem", "/metrics/x", "/%00"]
 )
 async def test_an_unknown_route_is_a_problem_too(gateway: Gateway, path: str) -> None:
     """404 that says where the routes are listed."""
