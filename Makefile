@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test lint bench lock clean
+.PHONY: venv run test chromium lint bench lock clean
 
 venv: $(STAMP)
 
@@ -24,8 +24,14 @@ lint: venv
 	$(BIN)/ruff format --check gateway tests benchmarks
 	$(BIN)/mypy
 
-test: venv lint
+test: venv lint chromium
 	$(BIN)/python -m pytest
+
+# What the browser tests drive. Debian's is installed when there is none.
+chromium:
+	@$(foreach name,chromium chromium-browser google-chrome google-chrome-stable,command -v $(name) >/dev/null ||) test -n "$$CHROMIUM" || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; } >/dev/null 2>&1 || \
+		{ echo "The browser tests need a Chromium: run 'apt-get install chromium' as root, or give one as CHROMIUM=PATH." >&2; exit 1; }
 
 bench: venv
 	$(BIN)/python -m benchmarks
