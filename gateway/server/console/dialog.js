@@ -13,8 +13,14 @@ export function ask({ title, body, yes, isDangerous = false, isReady = () => tru
     const fault = h("p", { class: "fault", role: "alert" });
     const confirm = h("button", { type: "submit", class: isDangerous ? "button danger" : "button primary" }, yes);
     const cancel = h("button", { type: "button", class: "button", on: { click: () => dialog.close() } }, "Cancel");
-    const form = h("form", { method: "dialog", class: "stack" },
-      h("h2", { id: heading }, title), body, fault, h("div", { class: "actions" }, confirm, cancel));
+    const form = h(
+      "form",
+      { method: "dialog", class: "stack" },
+      h("h2", { id: heading }, title),
+      body,
+      fault,
+      h("div", { class: "actions" }, confirm, cancel),
+    );
     const dialog = h("dialog", { "aria-labelledby": heading }, form);
     let result = null;
     const check = () => (confirm.disabled = !isReady());

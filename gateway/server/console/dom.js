@@ -2,7 +2,7 @@
 // provider answers or an event holds stays text. The Content-Security-Policy is the second line, not the first.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PROPERTIES = new Set(["checked", "disabled", "hidden", "indeterminate", "open", "readOnly", "required", "value"]);
+const PROPERTIES = new Set(["checked", "disabled", "hidden", "open", "required", "value"]);
 
 /** An HTML element. `on` holds listeners; null, undefined and false leave an attribute or a child out. */
 export function h(name, attributes = {}, ...children) {

@@ -1,8 +1,8 @@
 // The form of a destination, made from the provider's own description: a new provider needs no change here.
 
-import { choiceControl, listControl, numberControl, pairsControl, secretControl, switchControl, textControl } from "./controls.js";
-import { h, newId, replace } from "./dom.js";
-import { time, ago } from "./format.js";
+import { choiceControl, listControl, numberControl, pairsControl, switchControl, textControl } from "./controls.js";
+import { Credential } from "./credential.js";
+import { h, replace } from "./dom.js";
 
 const FILTER = [
   ["actions", "Only these actions", "attestation.*, key.rotate"],
@@ -24,26 +24,97 @@ export class DestinationForm {
     this.#provider = provider;
     this.#known = destination;
     const options = provider.fields.filter((each) => each.where === "option");
-    this.enabled = this.#add(switchControl({
-      name: "enabled", label: "Enabled", value: destination?.enabled ?? true,
-      help: "While it is off, events are not kept for it: that time becomes a gap.",
-    }));
+    this.enabled = this.#add(
+      switchControl({
+        name: "enabled",
+        label: "Enabled",
+        value: destination?.enabled ?? true,
+        help: "While it is off, events are not kept for it: that time becomes a gap.",
+      }),
+    );
     const basics = [
-      this.#add(textControl({ name: "name", label: "Name", value: destination?.name, placeholder: `${provider.label} destination`, help: "What people call it here." })),
-      this.#add(textControl({ name: "endpoint", label: "Endpoint URL", value: destination?.endpoint, placeholder: provider.example_endpoint, help: provider.endpoint_help, required: true, mode: "url" })),
-      !destination && isOperator ? this.#add(textControl({ name: "tenant_id", label: "Tenant", help: "Whose events it receives. Empty: those of all tenants." })) : null,
+      this.#add(
+        textControl({
+          name: "name",
+          label: "Name",
+          value: destination?.name,
+          placeholder: `${provider.label} destination`,
+          help: "What people call it here.",
+        }),
+      ),
+      this.#add(
+        textControl({
+          name: "endpoint",
+          label: "Endpoint URL",
+          value: destination?.endpoint,
+          placeholder: provider.example_endpoint,
+          help: provider.endpoint_help,
+          required: true,
+          mode: "url",
+        }),
+      ),
+      !destination && isOperator
+        ? this.#add(
+            textControl({
+              name: "tenant_id",
+              label: "Tenant",
+              help: "Whose events it receives. Empty: those of all tenants.",
+            }),
+          )
+        : null,
     ];
-    this.element = h("div", { class: "stack" }, this.#faults,
+    this.element = h(
+      "div",
+      { class: "stack" },
+      this.#faults,
       basics.filter(Boolean).map((control) => control.element),
-      h("fieldset", { class: "stack" }, h("legend", {}, "Credentials"), h("p", { class: "help" }, provider.credentials_help), this.#credentialFields()),
+      h(
+        "fieldset",
+        { class: "stack" },
+        h("legend", {}, "Credentials"),
+        h("p", { class: "help" }, provider.credentials_help),
+        this.#credentialFields(),
+      ),
       this.enabled.element,
-      h("details", { class: "fold" }, h("summary", {}, "Advanced options"), h("div", { class: "stack" },
-        options.map((each) => this.#add(optionControl(each, destination?.options[each.name])).element),
-        this.#add(switchControl({ name: "ordered", label: "Keep the order", value: destination?.ordered ?? false, help: "One request at a time, so that events arrive in the order in which they were accepted. Slower." })).element)),
-      h("details", { class: "fold", open: FILTER.some(([name]) => destination?.filter[name]?.length) }, h("summary", {}, "Filter"), h("div", { class: "stack" },
-        h("p", { class: "help" }, "Empty: all events. Several patterns are separated by commas; * stands for anything."),
-        FILTER.map(([name, label, placeholder]) => this.#add(listControl({ name: `filter.${name}`, label, placeholder, value: destination?.filter[name] })).element),
-        filterHint)));
+      h(
+        "details",
+        { class: "fold" },
+        h("summary", {}, "Advanced options"),
+        h(
+          "div",
+          { class: "stack" },
+          options.map((each) => this.#add(optionControl(each, destination?.options[each.name])).element),
+          this.#add(
+            switchControl({
+              name: "ordered",
+              label: "Keep the order",
+              value: destination?.ordered ?? false,
+              help: "One request at a time, so that events arrive in the order in which they were accepted. Slower.",
+            }),
+          ).element,
+        ),
+      ),
+      h(
+        "details",
+        { class: "fold", open: FILTER.some(([name]) => destination?.filter[name]?.length) },
+        h("summary", {}, "Filter"),
+        h(
+          "div",
+          { class: "stack" },
+          h(
+            "p",
+            { class: "help" },
+            "Empty: all events. Several patterns are separated by commas; * stands for anything.",
+          ),
+          FILTER.map(
+            ([name, label, placeholder]) =>
+              this.#add(listControl({ name: `filter.${name}`, label, placeholder, value: destination?.filter[name] }))
+                .element,
+          ),
+          filterHint,
+        ),
+      ),
+    );
   }
 
   #add(control) {
@@ -52,11 +123,13 @@ export class DestinationForm {
   }
 
   #credentialFields() {
-    return this.#provider.fields.filter((each) => each.where === "credential").map((each) => {
-      const credential = new Credential(each, this.#known);
-      this.#credentials.push(credential);
-      return credential.element;
-    });
+    return this.#provider.fields
+      .filter((each) => each.where === "credential")
+      .map((each) => {
+        const credential = new Credential(each, this.#known);
+        this.#credentials.push(credential);
+        return credential.element;
+      });
   }
 
   /** What to send: everything for a new destination, else what is different from before. */
@@ -69,13 +142,16 @@ export class DestinationForm {
 
   #differs(name, value) {
     if (name === "options") return Object.keys(value).length > 0;
-    if (name === "filter") return FILTER.some(([part]) => String(value[part]) !== String(this.#known.filter[part] ?? []));
+    if (name === "filter")
+      return FILTER.some(([part]) => String(value[part]) !== String(this.#known.filter[part] ?? []));
     return !(name in this.#known) || this.#known[name] !== value;
   }
 
   #plain() {
     const plain = this.#controls.filter((control) => !control.name.includes("."));
-    return Object.fromEntries(plain.map((control) => [control.name, control.value()]).filter(([, value]) => value !== "" || this.#known));
+    return Object.fromEntries(
+      plain.map((control) => [control.name, control.value()]).filter(([, value]) => value !== "" || this.#known),
+    );
   }
 
   filter() {
@@ -98,7 +174,9 @@ export class DestinationForm {
 
   /** Marks what this page can see to be wrong, and says whether that is nothing. */
   check() {
-    const wrong = this.#all().map((control) => ({ field: control.name, message: control.check() })).filter(({ message }) => message);
+    const wrong = this.#all()
+      .map((control) => ({ field: control.name, message: control.check() }))
+      .filter(({ message }) => message);
     this.showErrors(wrong, wrong.length ? "Some fields need attention." : "");
     return wrong.length === 0;
   }
@@ -113,62 +191,28 @@ export class DestinationForm {
       const fold = control?.element.closest("details");
       if (fold) fold.open = true;
       const jump = () => control.input.focus();
-      return h("li", {}, control ? h("button", { type: "button", class: "link", on: { click: jump } }, control.label) : field, `: ${message}`);
+      return h(
+        "li",
+        {},
+        control ? h("button", { type: "button", class: "link", on: { click: jump } }, control.label) : field,
+        `: ${message}`,
+      );
     });
     this.#faults.hidden = !summary;
     replace(this.#faults, h("p", {}, summary), items.length ? h("ul", {}, items) : null);
-    if (summary) (controls.find((control) => control.input.getAttribute("aria-invalid"))?.input ?? this.#faults).focus();
+    if (summary)
+      (controls.find((control) => control.input.getAttribute("aria-invalid"))?.input ?? this.#faults).focus();
   }
 
   #all() {
-    return [...this.#controls, ...this.#credentials.map((credential) => credential.control).filter(Boolean)]
-      .sort((a, b) => (a.element.compareDocumentPosition(b.element) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+    return [...this.#controls, ...this.#credentials.map((credential) => credential.control).filter(Boolean)].sort(
+      (a, b) => (a.element.compareDocumentPosition(b.element) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1),
+    );
   }
 }
 
 const emptied = (value) =>
   value === "" || value === null || (typeof value === "object" && Object.keys(value).length === 0) ? null : value;
-
-/** A credential is asked for, or shown as set and only then replaced. It is never read back. */
-class Credential {
-  control = null;
-  #field;
-  #isRemoved = false;
-
-  constructor(field, destination) {
-    this.#field = field;
-    this.element = h("div");
-    if (destination?.credentials_set.includes(field.name)) this.#showSet(destination.credentials_updated_at?.[field.name]);
-    else this.#askFor();
-  }
-
-  content() {
-    if (this.#isRemoved) return { [this.#field.name]: null };
-    return this.control?.value() ? { [this.#field.name]: this.control.value() } : {};
-  }
-
-  #askFor() {
-    const make = this.#field.secret ? secretControl : textControl;
-    this.control = make({ name: this.#field.name, label: this.#field.label, help: this.#field.help, required: this.#field.required });
-    replace(this.element, this.control.element);
-  }
-
-  #showSet(since) {
-    const id = newId("credential");
-    const renew = () => {
-      this.#askFor();
-      this.control.input.focus();
-    };
-    const drop = () => {
-      this.#isRemoved = true;
-      replace(this.element, h("p", { class: "notice" }, `${this.#field.label} will be taken away when you save.`));
-    };
-    replace(this.element, h("div", { class: "set", role: "group", "aria-labelledby": id },
-      h("span", { id }, h("strong", {}, this.#field.label), " ", h("span", { class: "muted" }, "set ", since ? time(since, ago) : "before")),
-      h("button", { type: "button", class: "button small", on: { click: renew } }, "Replace"),
-      this.#field.required ? null : h("button", { type: "button", class: "button small", on: { click: drop } }, "Remove")));
-  }
-}
 
 function optionControl(field, stored) {
   const { label, help, required, pattern, choices, default: preset } = field;
@@ -176,11 +220,17 @@ function optionControl(field, stored) {
   const shared = { name: `options.${field.name}`, label, help, required };
   const value = stored ?? undefined;
   switch (field.type) {
-    case "integer": return numberControl({ ...shared, value, placeholder: spelled });
-    case "boolean": return switchControl({ ...shared, value: value ?? preset ?? false });
-    case "enum": return choiceControl({ ...shared, value, choices, preset });
-    case "array": return listControl({ ...shared, value });
-    case "object": return pairsControl({ ...shared, value });
-    default: return textControl({ ...shared, value, pattern, placeholder: spelled });
+    case "integer":
+      return numberControl({ ...shared, value, placeholder: spelled });
+    case "boolean":
+      return switchControl({ ...shared, value: value ?? preset ?? false });
+    case "enum":
+      return choiceControl({ ...shared, value, choices, preset });
+    case "array":
+      return listControl({ ...shared, value });
+    case "object":
+      return pairsControl({ ...shared, value });
+    default:
+      return textControl({ ...shared, value, pattern, placeholder: spelled });
   }
 }

@@ -76,7 +76,11 @@ const FORMS = { full: dateAndTime, minute: dateAndMinute, time: timeOfDay, short
 
 export const clockTime = (iso, form = "full") => FORMS[form].format(new Date(iso));
 
-const utc = (iso) => `${new Date(iso).toISOString().replace("T", " ").replace(/\.\d+Z$/, "")} UTC`;
+const utc = (iso) =>
+  `${new Date(iso)
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z$/, "")} UTC`;
 
 /** A moment: local in the text, UTC on hover. `text` makes another text of it, such as `ago`. */
 export function time(iso, text = clockTime) {

@@ -66,7 +66,9 @@ export class Live extends EventTarget {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE_MS);
     try {
-      const answer = await this.#api.open("GET", `${SIEM}/stream`, { signal: AbortSignal.any([signal, silence.signal]) });
+      const answer = await this.#api.open("GET", `${SIEM}/stream`, {
+        signal: AbortSignal.any([signal, silence.signal]),
+      });
       for await (const { event, data } of messages(answer.body)) {
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -88,7 +90,9 @@ export class Live extends EventTarget {
   }
 
   #fill(destinations) {
-    this.destinations = new Map(destinations.map((destination) => [destination.id, { ...destination, heard_ms: Date.now() }]));
+    this.destinations = new Map(
+      destinations.map((destination) => [destination.id, { ...destination, heard_ms: Date.now() }]),
+    );
     this.isLoaded = true;
     this.#tell("change");
   }

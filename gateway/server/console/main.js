@@ -4,7 +4,7 @@
 // page of a dozen screens needs none. A view is a function `(app, parameters, signal) => {title, content}`; when another
 // one takes its place, `signal` is aborted and with it everything that the view listens to.
 
-import { Problem, wordsFor } from "./api.js";
+import { Problem, Unreachable, wordsFor } from "./api.js";
 import { everySecond } from "./clock.js";
 import { h, replace, setText } from "./dom.js";
 import { duration } from "./format.js";
@@ -54,8 +54,12 @@ class Frame {
     this.#session = session;
     const live = new Live(session.api);
     this.#app = { ...session, live, say };
-    replace(document.body, h("a", { class: "skip", href: "#main" }, "Skip to the content"),
-      h("div", { class: "frame" }, this.#sidebar(), h("div", { class: "page" }, this.#lost(), this.#main)), said);
+    replace(
+      document.body,
+      h("a", { class: "skip", href: "#main" }, "Skip to the content"),
+      h("div", { class: "frame" }, this.#sidebar(), h("div", { class: "page" }, this.#lost(), this.#main)),
+      said,
+    );
     if (session.can("siem:read")) live.follow(this.#ends.signal);
   }
 
@@ -67,20 +71,45 @@ class Frame {
   #sidebar() {
     const { me, isOperator } = this.#session;
     const link = (path, text) => h("a", { href: path, class: "nav-link" }, text);
-    return h("header", { class: "sidebar" },
-      h("a", { class: "brand", href: LIST }, h("span", { class: "mark", "aria-hidden": "true" }, "≡"), h("span", {}, "Audit events")),
-      h("nav", { "aria-label": "Console" }, h("p", { class: "nav-group" }, "Settings"), h("p", { class: "nav-group inner" }, "Audit"),
-        link(LIST, "SIEM"), link(ACTIVITY, "Activity")),
-      h("div", { class: "who" }, this.#pulse(),
-        h("p", { class: "identity", title: me.id }, h("strong", {}, me.name || me.id), h("span", { class: "muted" }, isOperator ? "all tenants" : me.tenant_id)),
-        h("button", { class: "button small", type: "button", on: { click: () => signOut() } }, "Sign out")));
+    return h(
+      "header",
+      { class: "sidebar" },
+      h(
+        "a",
+        { class: "brand", href: LIST },
+        h("span", { class: "mark", "aria-hidden": "true" }, "≡"),
+        h("span", {}, "Audit events"),
+      ),
+      h(
+        "nav",
+        { "aria-label": "Console" },
+        h("p", { class: "nav-group" }, "Settings"),
+        h("p", { class: "nav-group inner" }, "Audit"),
+        link(LIST, "SIEM"),
+        link(ACTIVITY, "Activity"),
+      ),
+      h(
+        "div",
+        { class: "who" },
+        this.#pulse(),
+        h(
+          "p",
+          { class: "identity", title: me.id },
+          h("strong", {}, me.name || me.id),
+          h("span", { class: "muted" }, isOperator ? "all tenants" : me.tenant_id),
+        ),
+        h("button", { class: "button small", type: "button", on: { click: () => signOut() } }, "Sign out"),
+      ),
+    );
   }
 
   #pulse() {
     const { live } = this.#app;
     const pulse = h("p", { class: "pulse muted" });
     everySecond(() => {
-      const age = live.heardAt ? `updated ${duration(Math.floor((Date.now() - live.heardAt) / 1000)).replace(/[.,]0 /, " ")} ago` : "connecting …";
+      const age = live.heardAt
+        ? `updated ${duration(Math.floor((Date.now() - live.heardAt) / 1000)).replace(/[.,]0 /, " ")} ago`
+        : "connecting …";
       setText(pulse, age);
       pulse.classList.toggle("stale", live.state === "lost");
     }, this.#ends.signal);
@@ -90,11 +119,17 @@ class Frame {
   #lost() {
     const { live } = this.#app;
     const words = h("span");
-    const banner = h("div", { class: "lost", role: "alert", hidden: true }, icon("lost"), words,
-      h("button", { type: "button", class: "button small", on: { click: () => live.tryNow() } }, "Try now"));
+    const banner = h(
+      "div",
+      { class: "lost", role: "alert", hidden: true },
+      icon("lost"),
+      words,
+      h("button", { type: "button", class: "button small", on: { click: () => live.tryNow() } }, "Try now"),
+    );
     const show = () => {
       banner.hidden = live.state !== "lost";
-      if (!banner.hidden) setText(words, "The gateway does not answer. What you see is the last that it said; the page goes on trying.");
+      if (!banner.hidden)
+        setText(words, "The gateway does not answer. What you see is the last that it said; the page goes on trying.");
     };
     live.addEventListener("state", show);
     return banner;
@@ -122,9 +157,16 @@ class Frame {
     try {
       return await view(this.#app, parameters, signal);
     } catch (error) {
-      const isExpected = signal.aborted || error instanceof Problem || error.message.startsWith("The gateway");
+      const isExpected = signal.aborted || error instanceof Problem || error instanceof Unreachable;
       if (!isExpected) console.error(error);
-      return { title: "Not shown", content: [h("h1", { tabindex: -1 }, "This cannot be shown"), h("p", {}, wordsFor(error)), h("p", {}, h("a", { href: LIST }, "All destinations"))] };
+      return {
+        title: "Not shown",
+        content: [
+          h("h1", { tabindex: -1 }, "This cannot be shown"),
+          h("p", {}, wordsFor(error)),
+          h("p", {}, h("a", { href: LIST }, "All destinations")),
+        ],
+      };
     }
   }
 
@@ -139,15 +181,26 @@ class Frame {
 
   /** A link that is still there keeps the focus, such as a tab; else the heading gets it and is read out. */
   #focus(before) {
-    const same = before && [...this.#main.querySelectorAll("a[aria-current]")].find((link) => link.getAttribute("href") === before);
+    const same =
+      before &&
+      [...this.#main.querySelectorAll("a[aria-current]")].find((link) => link.getAttribute("href") === before);
     (same || this.#main.querySelector("h1"))?.focus();
     if (!same) scrollTo(0, 0);
   }
 }
 
 function noAccess() {
-  return { title: "No access", content: [h("h1", { tabindex: -1 }, "No access to SIEM streaming"),
-    h("p", {}, "This key lacks the scope siem:read. SIEM streaming requires the Enterprise tier; ask whoever gave you the key.")] };
+  return {
+    title: "No access",
+    content: [
+      h("h1", { tabindex: -1 }, "No access to SIEM streaming"),
+      h(
+        "p",
+        {},
+        "This key lacks the scope siem:read. SIEM streaming requires the Enterprise tier; ask whoever gave you the key.",
+      ),
+    ],
+  };
 }
 
 let frame = null;
@@ -157,16 +210,26 @@ function signOut(words = "") {
   frame = null;
   forgetKey();
   document.title = "Sign in · Audit event gateway";
-  replace(document.body, signIn(words, (key, keep) => begin(key, keep)), said);
+  replace(
+    document.body,
+    signIn(words, (key, keep) => begin(key, keep)),
+    said,
+  );
   document.querySelector("input")?.focus();
 }
 
 async function begin(key, keep) {
-  const session = await openSession(key, { keep, refused: () => frame && signOut("The gateway no longer takes this key. Sign in again.") });
+  const session = await openSession(key, {
+    keep,
+    refused: () => frame && signOut("The gateway no longer takes this key. Sign in again."),
+  });
   frame = new Frame(session);
   await frame.show({ moved: true });
 }
 
 listen(() => frame?.show({ moved: true }));
-if (keptKey()) begin(keptKey(), true).catch((error) => signOut(error instanceof Problem && error.status === 401 ? "" : wordsFor(error)));
+if (keptKey())
+  begin(keptKey(), true).catch((error) =>
+    signOut(error instanceof Problem && error.status === 401 ? "" : wordsFor(error)),
+  );
 else signOut();

@@ -13,7 +13,9 @@ export function match(routes, path) {
     if (wanted.length !== parts.length) continue;
     const fits = wanted.every((part, index) => part.startsWith(":") || part === parts[index]);
     if (!fits) continue;
-    const named = wanted.flatMap((part, index) => (part.startsWith(":") ? [[part.slice(1), decode(parts[index])]] : []));
+    const named = wanted.flatMap((part, index) =>
+      part.startsWith(":") ? [[part.slice(1), decode(parts[index])]] : [],
+    );
     return { view, parameters: Object.fromEntries(named) };
   }
   return null;

@@ -11,7 +11,7 @@ const STATES = {
   active: { word: "Active", rank: 4 },
 };
 
-export function stateOf(destination) {
+function stateOf(destination) {
   if (destination.deleting) return "deleting";
   return destination.enabled ? destination.status : "disabled";
 }
@@ -19,7 +19,12 @@ export function stateOf(destination) {
 /** Icon and word; the colour only repeats them. */
 export function statusBadge(destination) {
   const state = stateOf(destination);
-  return h("span", { class: `status status-${state}` }, icon(state in STATES ? state : "degraded"), STATES[state]?.word ?? state);
+  return h(
+    "span",
+    { class: `status status-${state}` },
+    icon(state in STATES ? state : "degraded"),
+    STATES[state]?.word ?? state,
+  );
 }
 
 /** For `sort`: failed first; then what loses events soonest, lags most, and by name. */
@@ -28,7 +33,11 @@ export function worstFirst(a, b) {
   const risk = (one) => (one.health.events_at_risk_at ? Date.parse(one.health.events_at_risk_at) : Infinity);
   const lag = (one) => Math.round(one.health.lag_seconds / 60);
   return (
-    rank(a) - rank(b) || compare(risk(a), risk(b)) || lag(b) - lag(a) || a.name.localeCompare(b.name) || compare(a.id, b.id)
+    rank(a) - rank(b) ||
+    compare(risk(a), risk(b)) ||
+    lag(b) - lag(a) ||
+    a.name.localeCompare(b.name) ||
+    compare(a.id, b.id)
   );
 }
 

@@ -4,7 +4,17 @@ import { time } from "../format.js";
 import { addressOf } from "../router.js";
 import { detail, refresher } from "./detail.js";
 
-const VERBS = { created: "Created", updated: "Changed", enabled: "Enabled", disabled: "Disabled", deleted: "Deleted", degraded: "Became degraded", failed: "Failed", recovered: "Recovered", revoked: "Revoked" };
+const VERBS = {
+  created: "Created",
+  updated: "Changed",
+  enabled: "Enabled",
+  disabled: "Disabled",
+  deleted: "Deleted",
+  degraded: "Became degraded",
+  failed: "Failed",
+  recovered: "Recovered",
+  revoked: "Revoked",
+};
 
 const REFRESH_MS = 5000;
 
@@ -32,17 +42,47 @@ export async function activityView(app, { id = null }, signal) {
   signal.addEventListener("abort", () => clearInterval(timer));
   await refresh();
   if (!id) {
-    return { title: "Activity", content: [h("p", { class: "crumbs muted" }, "Settings › Audit › Activity"), h("h1", { tabindex: -1 }, "Activity"), content] };
+    return {
+      title: "Activity",
+      content: [
+        h("p", { class: "crumbs muted" }, "Settings › Audit › Activity"),
+        h("h1", { tabindex: -1 }, "Activity"),
+        content,
+      ],
+    };
   }
   return detail(app, id, "activity", signal, { content });
 }
 
-function item(app, { at, action, destination_id: id, destination_name: name, tenant_id: tenant, actor, changes }, isNamed) {
+function item(
+  app,
+  { at, action, destination_id: id, destination_name: name, tenant_id: tenant, actor, changes },
+  isNamed,
+) {
   const isKey = action.startsWith("key.");
   const verb = VERBS[action.split(".").at(-1)] ?? action;
-  const target = isNamed && name ? [" ", app.live.destinations.has(id) ? h("a", { href: addressOf(id) }, name) : h("strong", {}, name)] : null;
-  return h("li", {}, h("div", { class: "entry" }, h("span", {}, h("strong", {}, isKey ? `API key ${verb.toLowerCase()}` : verb), target), h("span", { class: "muted" }, by(actor), app.isOperator && isNamed ? ` · ${tenant}` : ""), time(at)),
-    changes?.length ? h("ul", { class: "changes" }, changes.map((change) => h("li", {}, h("code", {}, change.field), ": ", ...fromTo(change)))) : null);
+  const target =
+    isNamed && name
+      ? [" ", app.live.destinations.has(id) ? h("a", { href: addressOf(id) }, name) : h("strong", {}, name)]
+      : null;
+  return h(
+    "li",
+    {},
+    h(
+      "div",
+      { class: "entry" },
+      h("span", {}, h("strong", {}, isKey ? `API key ${verb.toLowerCase()}` : verb), target),
+      h("span", { class: "muted" }, by(actor), app.isOperator && isNamed ? ` · ${tenant}` : ""),
+      time(at),
+    ),
+    changes?.length
+      ? h(
+          "ul",
+          { class: "changes" },
+          changes.map((change) => h("li", {}, h("code", {}, change.field), ": ", ...fromTo(change))),
+        )
+      : null,
+  );
 }
 
 function by(actor) {

@@ -8,7 +8,12 @@ const PIECE_BYTES = 512 * 1024;
 
 /** An audit export from a file, for this destination alone. */
 export function backfill(app, id, signal) {
-  const file = h("input", { type: "file", accept: ".ndjson,.jsonl,.json,application/x-ndjson", required: true, "aria-label": "File of an audit export" });
+  const file = h("input", {
+    type: "file",
+    accept: ".ndjson,.jsonl,.json,application/x-ndjson",
+    required: true,
+    "aria-label": "File of an audit export",
+  });
   const start = h("button", { type: "submit", class: "button" }, icon("upload"), "Send");
   const stop = h("button", { type: "button", class: "button", hidden: true }, "Stop");
   const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Sent" });
@@ -25,21 +30,45 @@ export function backfill(app, id, signal) {
     replace(refused);
     const show = (sent) => {
       bar.value = chosen.size ? sent.bytes / chosen.size : 1;
-      setText(words, `${share(sent.bytes, chosen.size)} sent: ${count(sent.accepted, "event")} accepted, ${number(sent.rejected)} rejected.`);
+      setText(
+        words,
+        `${share(sent.bytes, chosen.size)} sent: ${count(sent.accepted, "event")} accepted, ${number(sent.rejected)} rejected.`,
+      );
     };
     try {
-      const sent = await upload(app, pathOf(id, "/backfill"), chosen, AbortSignal.any([signal, stopped.signal]), show, (line) => refused.append(h("li", {}, line)));
+      const sent = await upload(
+        app,
+        pathOf(id, "/backfill"),
+        chosen,
+        AbortSignal.any([signal, stopped.signal]),
+        show,
+        (line) => refused.append(h("li", {}, line)),
+      );
       setText(words, `Done: ${count(sent.accepted, "event")} accepted, ${number(sent.rejected)} rejected.`);
     } catch (error) {
-      setText(words, stopped.signal.aborted ? `Stopped. ${words.textContent}` : `${wordsFor(error)} ${words.textContent}`);
+      setText(
+        words,
+        stopped.signal.aborted ? `Stopped. ${words.textContent}` : `${wordsFor(error)} ${words.textContent}`,
+      );
     } finally {
       start.disabled = false;
       stop.hidden = bar.hidden = true;
     }
   };
-  return h("section", { class: "card stack" }, h("h2", {}, "Backfill"),
-    h("p", { class: "muted" }, "Closes a gap: send an audit export (NDJSON, of any length) to this destination alone. It passes the filter and counts in the books like all other events."),
-    h("form", { class: "actions", on: { submit } }, file, start, stop), bar, words, refused);
+  return h(
+    "section",
+    { class: "card stack" },
+    h("h2", {}, "Backfill"),
+    h(
+      "p",
+      { class: "muted" },
+      "Closes a gap: send an audit export (NDJSON, of any length) to this destination alone. It passes the filter and counts in the books like all other events.",
+    ),
+    h("form", { class: "actions", on: { submit } }, file, start, stop),
+    bar,
+    words,
+    refused,
+  );
 }
 
 /** Sends a file in pieces that end with a line, one after the other: what was answered is on the gateway's disk. */
@@ -67,7 +96,8 @@ async function send(app, path, piece, signal) {
     try {
       return await app.api.postLines(path, piece, signal);
     } catch (error) {
-      if (error instanceof Problem && error.status === 400 && error.errors.length) return { accepted: 0, rejected: error.errors.length, errors: error.errors };
+      if (error instanceof Problem && error.status === 400 && error.errors.length)
+        return { accepted: 0, rejected: error.errors.length, errors: error.errors };
       if (error instanceof Unreachable || !(error.status === 429 || error.status === 503)) throw error;
       await pause((error.retryAfterS ?? 1) * 1000, signal);
       signal.throwIfAborted();

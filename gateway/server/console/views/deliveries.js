@@ -5,8 +5,14 @@ import { icon } from "../icons.js";
 import { detail, refresher } from "./detail.js";
 
 const DECISIONS = {
-  delivered: ["ok", "Delivered"], awaiting_ack: ["clock", "Waiting for acknowledgement"], partial: ["warning", "Delivered in part"], retry: ["repeat", "To be sent again"],
-  throttled: ["clock", "Throttled, to be sent again"], split: ["repeat", "Divided, to be sent again"], misconfigured: ["no", "Refused: settings"], prepare: ["clock", "Prepared, to be sent again"],
+  delivered: ["ok", "Delivered"],
+  awaiting_ack: ["clock", "Waiting for acknowledgement"],
+  partial: ["warning", "Delivered in part"],
+  retry: ["repeat", "To be sent again"],
+  throttled: ["clock", "Throttled, to be sent again"],
+  split: ["repeat", "Divided, to be sent again"],
+  misconfigured: ["no", "Refused: settings"],
+  prepare: ["clock", "Prepared, to be sent again"],
 };
 
 const COLUMNS = ["Time", "Result", "Answer", "Events", "Size", "Took"];
@@ -15,8 +21,24 @@ const COLUMNS = ["Time", "Result", "Answer", "Events", "Size", "Took"];
 export async function deliveriesView(app, { id }, signal) {
   const body = h("tbody");
   const none = h("p", { class: "muted" }, "No attempt since the gateway was started.");
-  const table = h("div", { class: "scroll stacked", tabindex: 0, role: "region", "aria-label": "Attempts" }, h("table", {},
-    h("thead", {}, h("tr", {}, COLUMNS.map((name, index) => h("th", { scope: "col", class: index > 2 ? "figure" : null }, name)))), body));
+  const table = h(
+    "div",
+    { class: "scroll stacked", tabindex: 0, role: "region", "aria-label": "Attempts" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          COLUMNS.map((name, index) => h("th", { scope: "col", class: index > 2 ? "figure" : null }, name)),
+        ),
+      ),
+      body,
+    ),
+  );
   const { fault, refresh } = refresher(async () => {
     const { data } = await app.api.get(pathOf(id, "/attempts?limit=100"), signal);
     none.hidden = data.length > 0;
@@ -38,5 +60,9 @@ function row({ time: at, events, bytes: size, duration_ms: took, response_code: 
     ["figure", bytes(size)],
     ["figure", milliseconds(took)],
   ];
-  return h("tr", {}, cells.map(([style, content], index) => h("td", { class: style || null, "data-label": COLUMNS[index] }, content)));
+  return h(
+    "tr",
+    {},
+    cells.map(([style, content], index) => h("td", { class: style || null, "data-label": COLUMNS[index] }, content)),
+  );
 }

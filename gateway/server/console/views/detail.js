@@ -7,7 +7,13 @@ import { LIST, addressOf, go } from "../router.js";
 import { hostOf, statusBadge } from "../status.js";
 import { enabledSwitch } from "./toggle.js";
 
-const TABS = [["", "Overview"], ["deliveries", "Deliveries"], ["undelivered", "Undelivered"], ["settings", "Settings"], ["activity", "Activity"]];
+const TABS = [
+  ["", "Overview"],
+  ["deliveries", "Deliveries"],
+  ["undelivered", "Undelivered"],
+  ["settings", "Settings"],
+  ["activity", "Activity"],
+];
 
 /**
  * A screen of a destination. `update(destination)` is called now, at every change and, with `eachSecond`, every second.
@@ -25,18 +31,33 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
     if (!destination) return gone(app, known);
     setText(heading, destination.name);
     const tenant = app.isOperator ? ` · ${destination.tenant_id === "*" ? "all tenants" : destination.tenant_id}` : "";
-    setText(under, `${labels.get(destination.provider) ?? destination.provider} · ${hostOf(destination.endpoint)}${tenant}`);
-    replaceWhenChanged(badge, [destination.status, destination.enabled, destination.deleting], () => statusBadge(destination));
+    setText(
+      under,
+      `${labels.get(destination.provider) ?? destination.provider} · ${hostOf(destination.endpoint)}${tenant}`,
+    );
+    replaceWhenChanged(badge, [destination.status, destination.enabled, destination.deleting], () =>
+      statusBadge(destination),
+    );
     toggle.update(destination);
     return update(destination);
   };
   app.live.addEventListener("change", show, { signal });
   show();
   everySecond(() => app.live.destinations.has(id) && eachSecond(app.live.destinations.get(id)), signal);
-  return { title: `${known.name}: ${TABS.find(([name]) => name === tab)[1]}`, content: [
-    h("p", { class: "crumbs muted" }, h("a", { href: LIST }, "SIEM destinations"), " › ", known.name),
-    h("div", { class: "head" }, h("div", { class: "title" }, h("div", { class: "title-line" }, heading, badge), under), h("div", { class: "enabled" }, h("span", { "aria-hidden": "true" }, "Enabled"), toggle.element)),
-    tabs(id, tab), content] };
+  return {
+    title: `${known.name}: ${TABS.find(([name]) => name === tab)[1]}`,
+    content: [
+      h("p", { class: "crumbs muted" }, h("a", { href: LIST }, "SIEM destinations"), " › ", known.name),
+      h(
+        "div",
+        { class: "head" },
+        h("div", { class: "title" }, h("div", { class: "title-line" }, heading, badge), under),
+        h("div", { class: "enabled" }, h("span", { "aria-hidden": "true" }, "Enabled"), toggle.element),
+      ),
+      tabs(id, tab),
+      content,
+    ],
+  };
 }
 
 async function knownDestination(app, id) {
@@ -52,8 +73,13 @@ function gone(app, { name }) {
 }
 
 function tabs(id, current) {
-  return h("nav", { class: "tabs", "aria-label": "Of this destination" }, TABS.map(([tab, text]) =>
-    h("a", { href: addressOf(id, tab), "aria-current": tab === current ? "page" : null }, text)));
+  return h(
+    "nav",
+    { class: "tabs", "aria-label": "Of this destination" },
+    TABS.map(([tab, text]) =>
+      h("a", { href: addressOf(id, tab), "aria-current": tab === current ? "page" : null }, text),
+    ),
+  );
 }
 
 /** Loads a table from `path` now and whenever the destination's books have moved, and shows the words of an error. */

@@ -14,7 +14,8 @@ function showProblem(form, error) {
 export function destinationEditor(app, { provider, destination = null, saved, cancel = null }, signal) {
   const preview = filterPreview(app, signal);
   const form = new DestinationForm({ provider, destination, isOperator: app.isOperator, filterHint: preview.element });
-  const ask = () => preview.ask({ filter: form.filter(), tenant_id: destination?.tenant_id ?? form.content().tenant_id });
+  const ask = () =>
+    preview.ask({ filter: form.filter(), tenant_id: destination?.tenant_id ?? form.content().tenant_id });
   const report = h("div", { "aria-live": "polite" });
   const test = h("button", { type: "button", class: "button", on: { click: () => run(test, tryOut) } }, "Test");
   const save = h("button", { type: "submit", class: "button primary" }, "Save");
@@ -23,7 +24,11 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
   const tryOut = async () => {
     setText(state, "Sending one marked event …");
     replace(report);
-    const result = await app.api.post(destination ? pathOf(destination.id, "/test") : `${SIEM}/test`, form.content(), signal);
+    const result = await app.api.post(
+      destination ? pathOf(destination.id, "/test") : `${SIEM}/test`,
+      form.content(),
+      signal,
+    );
     replace(report, testReport(result));
     report.scrollIntoView({ block: "nearest" });
   };
@@ -53,8 +58,20 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     event.preventDefault();
     run(save, store);
   };
-  const element = h("form", { class: "card stack editor", novalidate: true, on: { submit, input: ask } }, form.element,
-    h("div", { class: "actions" }, save, test, cancel ? h("a", { class: "button", href: cancel }, "Cancel") : null, state), report);
+  const element = h(
+    "form",
+    { class: "card stack editor", novalidate: true, on: { submit, input: ask } },
+    form.element,
+    h(
+      "div",
+      { class: "actions" },
+      save,
+      test,
+      cancel ? h("a", { class: "button", href: cancel }, "Cancel") : null,
+      state,
+    ),
+    report,
+  );
   ask();
   return element;
 }

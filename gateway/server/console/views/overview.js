@@ -1,35 +1,48 @@
 import { pathOf } from "../api.js";
-import { chart } from "../chart.js";
 import { h, replace, replaceWhenChanged, setText } from "../dom.js";
-import { ago, bytes, countdown, duration, milliseconds, number, secondsUntil, setTime, time } from "../format.js";
+import { ago, bytes, countdown, duration, number, secondsUntil, setTime, time } from "../format.js";
 import { icon } from "../icons.js";
 import { lagOf } from "../status.js";
 import { detail, refresher } from "./detail.js";
+import { figures } from "./figures.js";
 import { change } from "./toggle.js";
-
-const WINDOWS = [["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"]];
-const REFRESH_MS = { "1h": 10_000, "24h": 60_000, "7d": 60_000 };
 
 export async function overviewView(app, { id }, signal) {
   const state = new State(app);
   const facts = h("div", { class: "stack" });
   const books = h("dl", { class: "tiles-facts" });
-  const ledger = refresher(async () => replace(books, ledgerFacts(await app.api.get(pathOf(id, "/ledger"), signal))), signal);
+  const ledger = refresher(
+    async () => replace(books, ledgerFacts(await app.api.get(pathOf(id, "/ledger"), signal))),
+    signal,
+  );
   let moved = "";
   const update = (destination) => {
     state.show(destination);
     replaceWhenChanged(facts, [destination.health, destination.endpoint], () => factsOf(destination));
-    const figures = JSON.stringify(destination.health);
-    if (figures !== moved) ledger.refresh();
-    moved = figures;
+    const spelled = JSON.stringify(destination.health);
+    if (spelled !== moved) ledger.refresh();
+    moved = spelled;
   };
   const eachSecond = (destination) => {
     state.tick(destination);
     for (const element of facts.querySelectorAll("time")) setTime(element, element.dateTime, ago);
     setText(facts.querySelector(".lag"), lagWords(destination));
   };
-  const content = h("div", { class: "stack" }, state.element, facts, charts(app, id, signal),
-    h("section", { class: "card stack" }, h("h2", {}, "Books"), h("p", { class: "muted" }, "Every event that was accepted for it is in exactly one of the others."), ledger.fault, books));
+  const content = h(
+    "div",
+    { class: "stack" },
+    state.element,
+    facts,
+    figures(app, id, signal),
+    h(
+      "section",
+      { class: "card stack" },
+      h("h2", {}, "Books"),
+      h("p", { class: "muted" }, "Every event that was accepted for it is in exactly one of the others."),
+      ledger.fault,
+      books,
+    ),
+  );
   return detail(app, id, "", signal, { content, update, eachSecond });
 }
 
@@ -44,14 +57,24 @@ class State {
 
   constructor(app) {
     this.#app = app;
-    this.element = h("section", { class: "card stack state", "aria-label": "State" }, this.#sentence, this.#since, this.#next, this.#risk, this.#actions);
+    this.element = h(
+      "section",
+      { class: "card stack state", "aria-label": "State" },
+      this.#sentence,
+      this.#since,
+      this.#next,
+      this.#risk,
+      this.#actions,
+    );
   }
 
   show(destination) {
     const { status, enabled } = destination;
     this.element.className = `card stack state state-${enabled ? status : "disabled"}`;
     setText(this.#sentence, destination.status_reason);
-    replaceWhenChanged(this.#since, destination.status_since, () => (destination.status_since ? ["Since ", time(destination.status_since), "."] : null));
+    replaceWhenChanged(this.#since, destination.status_since, () =>
+      destination.status_since ? ["Since ", time(destination.status_since), "."] : null,
+    );
     replaceWhenChanged(this.#actions, [status, enabled, destination.deleting], () => this.#buttons(destination));
     this.tick(destination);
   }
@@ -65,13 +88,29 @@ class State {
     }
     const risk = health.events_at_risk_at;
     this.#risk.hidden = !risk;
-    if (risk) replaceWhenChanged(this.#risk, [risk, Math.floor(secondsUntil(risk) / 60)], () => [icon("warning"), h("span", {}, `${firstOf(health.pending_events)} is lost in ${duration(secondsUntil(risk))}, on `, time(risk), ", if nothing changes.")]);
+    if (risk)
+      replaceWhenChanged(this.#risk, [risk, Math.floor(secondsUntil(risk) / 60)], () => [
+        icon("warning"),
+        h(
+          "span",
+          {},
+          `${firstOf(health.pending_events)} is lost in ${duration(secondsUntil(risk))}, on `,
+          time(risk),
+          ", if nothing changes.",
+        ),
+      ]);
   }
 
   #buttons(destination) {
     if (!this.#app.can("siem:write") || destination.deleting) return null;
     const words = !destination.enabled ? "Enable" : { failed: "Enable again", degraded: "Try now" }[destination.status];
-    return words ? h("button", { type: "button", class: "button primary", on: { click: () => change(this.#app, destination, true) } }, words) : null;
+    return words
+      ? h(
+          "button",
+          { type: "button", class: "button primary", on: { click: () => change(this.#app, destination, true) } },
+          words,
+        )
+      : null;
   }
 }
 
@@ -82,13 +121,24 @@ function factsOf(destination) {
   const fact = (name, ...value) => h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
   const error = health.last_error;
   const figures = [
-    fact("Pending", number(health.pending_events), h("span", { class: "muted small-print" }, bytes(health.pending_bytes))),
+    fact(
+      "Pending",
+      number(health.pending_events),
+      h("span", { class: "muted small-print" }, bytes(health.pending_bytes)),
+    ),
     fact("Lag", h("span", { class: "lag" }, lagWords(destination))),
     fact("Last success", health.last_success_at ? time(health.last_success_at, ago) : "never"),
     fact("Failures in a row", number(health.consecutive_failures)),
   ];
   const words = [
-    error ? h("div", { class: "fact" }, h("dt", {}, "Last error, ", time(health.last_error_at, ago)), h("dd", { class: "words" }, `${error.code}: ${error.message}`)) : null,
+    error
+      ? h(
+          "div",
+          { class: "fact" },
+          h("dt", {}, "Last error, ", time(health.last_error_at, ago)),
+          h("dd", { class: "words" }, `${error.code}: ${error.message}`),
+        )
+      : null,
     h("div", { class: "fact" }, h("dt", {}, "Endpoint"), h("dd", { class: "words" }, endpoint)),
   ];
   return [h("dl", { class: "tiles-facts" }, figures), h("dl", { class: "stack" }, words)];
@@ -100,51 +150,30 @@ function lagWords(destination) {
 }
 
 function ledgerFacts(books) {
-  const names = [["accepted", "Accepted"], ["delivered", "Delivered"], ["pending", "Pending"], ["filtered", "Filtered out"], ["dead_lettered", "Dead-lettered"], ["dropped", "Dropped"]];
-  return [names.map(([name, label]) => h("div", { class: "fact" }, h("dt", {}, label), h("dd", {}, number(books[name])))),
-    h("div", { class: "fact" }, h("dt", {}, "Balanced"), h("dd", {}, h("span", { class: `status status-${books.balanced ? "active" : "failed"}` }, icon(books.balanced ? "active" : "failed"), books.balanced ? "Yes" : "No")))];
-}
-
-function charts(app, id, signal) {
-  let window = "1h";
-  const place = h("div", { class: "charts" });
-  let shown = "";
-  const { fault, refresh } = refresher(async () => {
-    const stats = await app.api.get(pathOf(id, `/stats?window=${window}`), signal);
-    const spelled = JSON.stringify(stats.points);
-    if (spelled === shown || place.contains(document.activeElement) || place.querySelector("details[open], .cursor")) return;
-    shown = spelled;
-    replace(place, chartsOf(stats));
-  }, signal);
-  const choose = (chosen) => {
-    window = chosen;
-    shown = "";
-    for (const button of group.children) button.setAttribute("aria-pressed", String(button.dataset.window === chosen));
-    replace(place);
-    schedule();
-  };
-  const group = h("div", { class: "segments", role: "group", "aria-label": "Time shown" }, WINDOWS.map(([name, text]) =>
-    h("button", { type: "button", "data-window": name, "aria-pressed": String(name === window), on: { click: () => choose(name) } }, text)));
-  let timer = 0;
-  const schedule = () => {
-    clearInterval(timer);
-    timer = setInterval(refresh, REFRESH_MS[window]);
-    refresh();
-  };
-  schedule();
-  signal.addEventListener("abort", () => clearInterval(timer));
-  return h("section", { class: "card stack" }, h("div", { class: "head" }, h("h2", {}, "Throughput, latency, answers"), group), fault, place);
-}
-
-function chartsOf({ window, points }) {
-  const times = points.map(({ at }) => at);
-  const form = window === "7d" ? "minute" : "short";
-  const of = (name, member, label, kind) => ({ name, label, kind, values: points.map((point) => point[member]) });
-  const answers = [...new Set(points.flatMap((point) => Object.keys(point.answers)))].sort();
-  const isFine = (answer) => /^[23]/.test(answer);
+  const names = [
+    ["accepted", "Accepted"],
+    ["delivered", "Delivered"],
+    ["pending", "Pending"],
+    ["filtered", "Filtered out"],
+    ["dead_lettered", "Dead-lettered"],
+    ["dropped", "Dropped"],
+  ];
   return [
-    chart({ title: "Throughput", times, form, spell: (value) => number(value ?? 0), series: [of("delivered", "delivered", "delivered", "up"), of("failed", "failed", "failed", "down"), of("dead", "dead_lettered", "dead-lettered", "down"), of("dropped", "dropped", "dropped", "down")] }),
-    chart({ title: "Latency", times, form, spell: milliseconds, series: [of("average", "latency_ms_avg", "average", "line"), of("longest", "latency_ms_max", "longest", "line")] }),
-    answers.length ? chart({ title: "Answers", times, form, spell: (value) => number(value ?? 0), series: answers.map((answer, index) => ({ name: isFine(answer) ? "delivered" : `answer-${index % 4}`, label: answer, kind: isFine(answer) ? "up" : "down", values: points.map((point) => point.answers[answer] ?? 0) })) }) : null,
+    names.map(([name, label]) => h("div", { class: "fact" }, h("dt", {}, label), h("dd", {}, number(books[name])))),
+    h(
+      "div",
+      { class: "fact" },
+      h("dt", {}, "Balanced"),
+      h(
+        "dd",
+        {},
+        h(
+          "span",
+          { class: `status status-${books.balanced ? "active" : "failed"}` },
+          icon(books.balanced ? "active" : "failed"),
+          books.balanced ? "Yes" : "No",
+        ),
+      ),
+    ),
   ];
 }

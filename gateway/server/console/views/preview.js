@@ -21,7 +21,10 @@ export function filterPreview(app, signal) {
     await pause(QUIET_MS, mine);
     if (mine.aborted) return;
     try {
-      show(element, await app.api.post(`${SIEM}/filter/preview`, tenant ? { filter, tenant_id: tenant } : { filter }, mine));
+      show(
+        element,
+        await app.api.post(`${SIEM}/filter/preview`, tenant ? { filter, tenant_id: tenant } : { filter }, mine),
+      );
     } catch (error) {
       if (!mine.aborted) replace(element, h("p", { class: "muted" }, `No preview: ${error.message}`));
     }
@@ -32,10 +35,47 @@ export function filterPreview(app, signal) {
 function show(element, { matched, of, sample }) {
   const isOpen = element.querySelector("details")?.open ?? false;
   if (!of) return replace(element, h("p", { class: "muted" }, "No events are left in the queue to try the filter on."));
-  return replace(element, h("p", {}, h("strong", {}, `Matches ${number(matched)} of the last ${number(of)} events`)),
-    h("details", { class: "figures", open: isOpen }, h("summary", {}, "Newest of them"), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Newest events" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["Sent", "Time", "Action", "Service", "Outcome", "Actor"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, sample.map((event) => h("tr", { class: event.matched ? null : "unmatched" },
-        h("td", {}, h("span", { class: "verdict" }, icon(event.matched ? "ok" : "skipped"), event.matched ? "yes" : "no")), h("td", {}, time(event.timestamp)),
-        [event.action, event.service, event.outcome, event.actor_type].map((text) => h("td", {}, text)))))))));
+  return replace(
+    element,
+    h("p", {}, h("strong", {}, `Matches ${number(matched)} of the last ${number(of)} events`)),
+    h(
+      "details",
+      { class: "figures", open: isOpen },
+      h("summary", {}, "Newest of them"),
+      h(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": "Newest events" },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              ["Sent", "Time", "Action", "Service", "Outcome", "Actor"].map((name) => h("th", { scope: "col" }, name)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            sample.map((event) =>
+              h(
+                "tr",
+                { class: event.matched ? null : "unmatched" },
+                h(
+                  "td",
+                  {},
+                  h("span", { class: "verdict" }, icon(event.matched ? "ok" : "skipped"), event.matched ? "yes" : "no"),
+                ),
+                h("td", {}, time(event.timestamp)),
+                [event.action, event.service, event.outcome, event.actor_type].map((text) => h("td", {}, text)),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }

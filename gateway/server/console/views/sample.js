@@ -17,7 +17,19 @@ const SAMPLE = {
 
 /** What a SIEM will receive, so that rules can be written before the first event comes. */
 export function sampleEvent() {
-  return h("section", { class: "card stack" }, h("h2", {}, "What an event looks like"),
-    h("p", { class: "muted" }, "Each one arrives as the producer wrote it, byte for byte, in the envelope of the provider. An event may arrive twice: deduplicate by id."),
-    h("pre", { class: "code", tabindex: 0, role: "region", "aria-label": "Sample event" }, JSON.stringify(SAMPLE, null, 2)));
+  return h(
+    "section",
+    { class: "card stack" },
+    h("h2", {}, "What an event looks like"),
+    h(
+      "p",
+      { class: "muted" },
+      "Each one arrives as the producer wrote it, byte for byte, in the envelope of the provider. An event may arrive twice: deduplicate by id.",
+    ),
+    h(
+      "pre",
+      { class: "code", tabindex: 0, role: "region", "aria-label": "Sample event" },
+      JSON.stringify(SAMPLE, null, 2),
+    ),
+  );
 }

@@ -39,8 +39,12 @@ export async function change(app, destination, enabled) {
   const { pending_events: pending } = destination.health;
   return ask({
     title: `Disable ${destination.name}?`,
-    body: h("p", {}, "While it is disabled, events are not kept for it: that time becomes a gap, and only a backfill closes it.",
-      pending ? ` ${count(pending, "event")} that it has not got yet become part of the gap.` : ""),
+    body: h(
+      "p",
+      {},
+      "While it is disabled, events are not kept for it: that time becomes a gap, and only a backfill closes it.",
+      pending ? ` ${count(pending, "event")} that it has not got yet become part of the gap.` : "",
+    ),
     yes: "Disable",
     act,
   });
