@@ -48,7 +48,9 @@ async def probe(
     context = sender.context()
     encoded = codec.encode(Batch([marked_event(tenant_id, context.now_s)]), context)
     if not encoded.requests:
-        return TestResult(ok=False, status_code=None, latency_ms=0.0, message=encoded.refused[0].reason)
+        refused = encoded.refused[0]
+        words = advice(refused.code, None)
+        return TestResult(ok=False, status_code=None, latency_ms=0.0, message=refused.reason, advice=words)
     sent, attempt = await sender.send(encoded.requests[0], context)
     decision, words = describe(sent.outcome)
     ok = isinstance(sent.outcome, Delivered | AwaitAck)

@@ -60,10 +60,20 @@ _REGIONAL_HOST = re.compile(r"(?:.+\.)?logs(?:-fips)?\.([a-z]{2,5}(?:-[a-z]+)+-\
 _CONSOLE_HOST = re.compile(r"(?:.+\.)?console\.(?:aws\.amazon\.com|amazonaws\.cn|aws\.eu)")
 
 ACCESS_KEY_ID = Field(
-    "access_key_id", "Access key ID", "credential", required=True, secret=True, help="Of the IAM user."
+    "access_key_id",
+    "Access key ID",
+    "credential",
+    required=True,
+    secret=True,
+    help="Access key ID of the IAM user, which begins with AKIA.",
 )
 SECRET_ACCESS_KEY = Field(
-    "secret_access_key", "Secret access key", "credential", required=True, secret=True, help="Of the IAM user."
+    "secret_access_key",
+    "Secret access key",
+    "credential",
+    required=True,
+    secret=True,
+    help="Secret access key that AWS showed when the access key was created.",
 )
 REGION = Field(
     "region",

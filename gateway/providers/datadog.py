@@ -65,7 +65,14 @@ _REGIONAL_SITE = re.compile(r"[a-z]{2}\d+\.(?:datadoghq\.com|ddog-gov\.com)")
 _SERVICE_LABELS = re.compile(r"(?:(?:[a-z]+-)*http-intake\.logs|intake\.logs|app|api|www)\.")
 _INTAKE_PATH = "/api/v2/logs"
 
-TOKEN = Field("token", "API key", "credential", required=True, secret=True, help="API key of the Datadog organization.")
+TOKEN = Field(
+    "token",
+    "API key",
+    "credential",
+    required=True,
+    secret=True,
+    help="API key of the Datadog organization, not an application key.",
+)
 SERVICE = Field(
     "service",
     "Service",

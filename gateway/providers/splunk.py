@@ -80,7 +80,14 @@ ACK_TIMEOUT = Field(
     maximum=3600,
     help="Seconds after which unconfirmed events are sent again, 10 to 3600.",
 )
-TOKEN = Field("token", "HEC token", "credential", required=True, secret=True, help="Token of the HTTP Event Collector.")
+TOKEN = Field(
+    "token",
+    "HEC token",
+    "credential",
+    required=True,
+    secret=True,
+    help="Token value of the HTTP Event Collector, such as 11111111-2222-3333-4444-555555555555.",
+)
 
 _SUFFIXES = (
     "/services/collector/health/1.0",

@@ -69,7 +69,7 @@ SECRET = Field(
     "credential",
     required=True,
     secret=True,
-    help="Shared with the receiver, to verify signatures.",
+    help="Shared with the receiver, which verifies the X-Truthlocks-Signature header with it.",
 )
 PREVIOUS_SECRET = Field(
     "previous_secret",

@@ -113,6 +113,10 @@ class Ledger(msgspec.Struct, frozen=True):
     pending: int
     balanced: bool
 
+    def imbalance(self) -> int:
+        """Events that ingest wrote and nobody accounts for; below zero when more are accounted for than there were."""
+        return self.accepted - (self.delivered + self.dead_lettered + self.dropped + self.filtered + self.pending)
+
 
 class Backlog(msgspec.Struct, frozen=True):
     """What waits. ``pending_bytes`` is an estimate from the log; ``oldest_time_s`` is None when nothing waits."""

@@ -16,22 +16,25 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.delivery import Streams
+from gateway.delivery.health import Health
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.store import Destination
 from gateway.errors import Overloaded
-from gateway.server.shapes import DestinationView, destination_view
+from gateway.server.shapes import destination_view
 
 LOOK_S = 1.0
 STREAMS_MAX = 64
 STREAMS_PER_TENANT = 16
 RETRY_AFTER_S = 10
 
-_AT_A_TIME = 50  # views made before others get their turn on the loop
+_AT_A_TIME = 50  # looked at before others get their turn on the loop
 
 
 class _Shown(msgspec.Struct, frozen=True):
     tenant_id: str
     number: int
-    face: DestinationView  # what a person sees of it
+    destination: Destination
+    health: Health | None
     encoded: bytes
 
 
@@ -88,18 +91,18 @@ class Live:
         for destination_id in self._shown.keys() - destinations.keys():
             del self._shown[destination_id]
         for count, destination in enumerate(destinations.values(), 1):
-            view = destination_view(destination, self._streams.health(destination.id))
-            known, face = self._shown.get(destination.id), _face(view)
-            if known is None or known.face != face:
+            now = self._streams.health(destination.id)
+            health = _rounded(now) if now is not None else None
+            known = self._shown.get(destination.id)
+            if known is None or known.health != health or known.destination is not destination:
                 self._number += 1
                 self._shown.pop(destination.id, None)
-                self._shown[destination.id] = _Shown(
-                    destination.tenant_id, self._number, face, msgspec.json.encode(view)
-                )
+                view = msgspec.json.encode(destination_view(destination, now))
+                self._shown[destination.id] = _Shown(destination.tenant_id, self._number, destination, health, view)
             if count % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
 
 
-def _face(view: DestinationView) -> DestinationView:
+def _rounded(health: Health) -> Health:
     """The lag grows all the time: only its first two digits count as a change."""
-    return replace(view, health=replace(view.health, lag_seconds=float(f"{view.health.lag_seconds:.2g}")))
+    return replace(health, lag_s=float(f"{health.lag_s:.2g}")) if health.lag_s else health

@@ -58,7 +58,7 @@ class BooksCollector(Collector):
                 ("pending_bytes", "About how many bytes wait for the destination."),
                 ("lag_seconds", "Age of the oldest undelivered event."),
                 ("consecutive_failures", "Attempts that failed since the last success."),
-                ("ledger_imbalanced", "1 when the books of the destination do not balance."),
+                ("ledger_imbalance_events", "Accepted events that the books do not account for. Must be 0."),
             )
         }
         at_risk = GaugeMetricFamily(
@@ -97,4 +97,4 @@ def _gauge_values(ledger: Ledger, pending_bytes: int, lag_s: float, failures: in
     yield "pending_bytes", pending_bytes
     yield "lag_seconds", lag_s
     yield "consecutive_failures", failures
-    yield "ledger_imbalanced", int(not ledger.balanced)
+    yield "ledger_imbalance_events", ledger.imbalance()

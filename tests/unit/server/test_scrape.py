@@ -18,7 +18,7 @@ COUNTERS = {
 }
 GAUGES = {
     *("gateway_dead_lettered_events", "gateway_pending_events", "gateway_pending_bytes", "gateway_lag_seconds"),
-    *("gateway_consecutive_failures", "gateway_ledger_imbalanced"),
+    *("gateway_consecutive_failures", "gateway_ledger_imbalance_events"),
 }
 
 
@@ -120,7 +120,7 @@ async def test_each_destination_has_its_books_in_the_metrics(streaming: Gateway)
             assert seen.value(f"gateway_{name}_events_total", **labels) == figures[name], name
         for name in ("dead_lettered", "pending"):
             assert seen.value(f"gateway_{name}_events", **labels) == figures[name], name
-        assert seen.value("gateway_ledger_imbalanced", **labels) == 0
+        assert seen.value("gateway_ledger_imbalance_events", **labels) == 0
     for name in COUNTERS | GAUGES:
         assert seen.labels(name) == LABELLED
 
