@@ -101,6 +101,24 @@ async def test_switching_off_asks_and_on_does_not(console: Tab, tenant: Tenant) 
         await expect(console.rows.locator(".status")).to_have_text("Active")
 
 
+async def test_a_form_follows_the_switch_above_it(console: Tab, tenant: Tenant) -> None:
+    """Saving a form that was open meanwhile does not undo what the switch did."""
+    async with WebhookReceiver(format="single") as hook:
+        made = await tenant.api.create(hook, name="Both")
+        await console.sign_in(tenant.key, f"/{made}/settings")
+        in_form = console.page.get_by_role("switch", name="Enabled", exact=True)
+        await expect(in_form).to_be_checked()
+        await tenant.api.change(made, enabled=False)
+        await expect(console.badge).to_have_text("Disabled")
+        await expect(in_form).not_to_be_checked()
+        await console.field("Name").fill("Both of them")
+        async with console.page.expect_request(lambda request: request.method == "PUT") as put:
+            await console.button("Save").click()
+        assert (await put.value).post_data_json == {"name": "Both of them"}
+        await expect(console.heading).to_have_text("Both of them")
+        assert (await tenant.api.destination(made))["enabled"] is False
+
+
 async def test_the_gateway_goes_and_comes_back(open_console: OpenTab, own_gateway: GatewayProcess) -> None:
     """While it is away that is said at the top and nothing disappears; after it, the page is live again, with its
     figures of before.

@@ -18,11 +18,13 @@ export class DestinationForm {
   #known;
   #controls = [];
   #credentials = [];
+  #enabled;
   #faults = h("div", { class: "faults", role: "alert", tabindex: -1, hidden: true });
 
   constructor({ provider, destination = null, isOperator = false, filterHint = null }) {
     this.#provider = provider;
     this.#known = destination;
+    this.#enabled = destination?.enabled;
     const options = provider.fields.filter((each) => each.where === "option");
     this.enabled = this.#add(
       switchControl({
@@ -141,10 +143,17 @@ export class DestinationForm {
   }
 
   #differs(name, value) {
+    if (name === "enabled") return value !== this.#enabled;
     if (name === "options") return Object.keys(value).length > 0;
     if (name === "filter")
       return FILTER.some(([part]) => String(value[part]) !== String(this.#known.filter[part] ?? []));
     return !(name in this.#known) || this.#known[name] !== value;
+  }
+
+  /** The switch was moved elsewhere: here too, unless it had been moved here. */
+  follow({ enabled }) {
+    if (this.enabled.value() === this.#enabled) this.enabled.input.checked = enabled;
+    this.#enabled = enabled;
   }
 
   #plain() {
@@ -161,12 +170,11 @@ export class DestinationForm {
 
   /** The options that were changed; null takes one away. */
   #options() {
-    const stored = this.#known?.options ?? {};
     const changed = {};
     for (const each of this.#provider.fields.filter((field) => field.where === "option")) {
       const control = this.#controls.find((candidate) => candidate.name === `options.${each.name}`);
       const value = emptied(control.value());
-      const before = stored[each.name] ?? (each.type === "boolean" ? (each.default ?? false) : null);
+      const before = valueBefore(each, this.#known?.options[each.name]);
       if (JSON.stringify(value) !== JSON.stringify(before)) changed[each.name] = value;
     }
     return changed;
@@ -213,6 +221,12 @@ export class DestinationForm {
 
 const emptied = (value) =>
   value === "" || value === null || (typeof value === "object" && Object.keys(value).length === 0) ? null : value;
+
+/** What the control of an untouched option gives. A choice that is the default shows as such. */
+function valueBefore({ type, default: preset }, stored) {
+  if (type === "enum" && stored === preset) return null;
+  return stored ?? (type === "boolean" ? (preset ?? false) : null);
+}
 
 function optionControl(field, stored) {
   const { label, help, required, pattern, choices, default: preset } = field;

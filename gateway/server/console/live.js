@@ -7,6 +7,7 @@ import { pause } from "./clock.js";
 const SILENCE_MS = 12_000; // the gateway speaks every 5 s
 const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 10_000;
+const GATHER_MS = 50; // changes in which many destinations are told of at once
 
 /** `state` is "connecting", "live" or "lost". Events: "change" (a destination, or which there are) and "state". */
 export class Live extends EventTarget {
@@ -15,9 +16,9 @@ export class Live extends EventTarget {
   state = "connecting";
   heardAt = 0;
   lostSince = 0;
-  retryAt = 0;
   #api;
   #wake = new AbortController();
+  #isGathering = false;
 
   constructor(api) {
     super();
@@ -35,7 +36,7 @@ export class Live extends EventTarget {
         failures += 1;
         const wait = this.#waitFor(error, failures);
         if (await this.#poll(error, signal)) failures = 0;
-        else if (failures > 1 || !isBreak(error)) this.#lose(wait);
+        else if (failures > 1 || !isBreak(error)) this.#lose();
         await this.#rest(wait, signal);
       }
     }
@@ -48,11 +49,11 @@ export class Live extends EventTarget {
 
   put(destination) {
     this.destinations.set(destination.id, { ...destination, heard_ms: Date.now() });
-    this.#tell("change");
+    this.#gather();
   }
 
   remove(id) {
-    if (this.destinations.delete(id)) this.#tell("change");
+    if (this.destinations.delete(id)) this.#gather();
   }
 
   /** Resolves once it is known which destinations there are. */
@@ -109,6 +110,15 @@ export class Live extends EventTarget {
     }
   }
 
+  #gather() {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    setTimeout(() => {
+      this.#isGathering = false;
+      this.#tell("change");
+    }, GATHER_MS);
+  }
+
   #waitFor(error, failures) {
     if (error.retryAfterS) return Math.min(error.retryAfterS * 1000, PAUSE_MS_MAX);
     return Math.min(PAUSE_MS * 2 ** (failures - 1), PAUSE_MS_MAX) * (0.5 + Math.random() / 2);
@@ -119,9 +129,8 @@ export class Live extends EventTarget {
     await pause(ms, AbortSignal.any([signal, this.#wake.signal]));
   }
 
-  #lose(wait) {
+  #lose() {
     if (this.state !== "lost") this.lostSince = this.heardAt || Date.now();
-    this.retryAt = Date.now() + wait;
     this.#be("lost");
   }
 

@@ -7,7 +7,7 @@
 import { Problem, Unreachable, wordsFor } from "./api.js";
 import { everySecond } from "./clock.js";
 import { h, replace, setText } from "./dom.js";
-import { duration } from "./format.js";
+import { clockTime, duration } from "./format.js";
 import { icon } from "./icons.js";
 import { Live } from "./live.js";
 import { ACTIVITY, LIST, NEW, go, listen, match } from "./router.js";
@@ -129,7 +129,10 @@ class Frame {
     const show = () => {
       banner.hidden = live.state !== "lost";
       if (!banner.hidden)
-        setText(words, "The gateway does not answer. What you see is the last that it said; the page goes on trying.");
+        setText(
+          words,
+          `The gateway does not answer. What you see is of ${clockTime(live.lostSince, "time")}; the page goes on trying.`,
+        );
     };
     live.addEventListener("state", show);
     return banner;

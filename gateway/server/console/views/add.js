@@ -54,7 +54,7 @@ export async function addView(app, { provider: name }, signal) {
     app.say(`${destination.name} is saved.`);
     go(addressOf(destination.id));
   };
-  const editor = destinationEditor(app, { provider, saved, cancel: LIST }, signal);
+  const { element: editor } = destinationEditor(app, { provider, saved, cancel: LIST }, signal);
   return {
     title: `Add ${provider.label}`,
     content: [

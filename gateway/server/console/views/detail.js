@@ -1,8 +1,8 @@
 // What all screens of one destination share: heading, tabs, and being told when it changes.
 
+import { Problem, SIEM } from "../api.js";
 import { everySecond } from "../clock.js";
 import { h, replace, replaceWhenChanged, setText } from "../dom.js";
-import { Problem, SIEM } from "../api.js";
 import { LIST, addressOf, go } from "../router.js";
 import { hostOf, statusBadge } from "../status.js";
 import { enabledSwitch } from "./toggle.js";
@@ -26,9 +26,12 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
   const badge = h("div");
   const toggle = enabledSwitch(app);
   const labels = new Map((await app.api.get(`${SIEM}/providers`, signal)).data.map((each) => [each.name, each.label]));
+  let shown = null;
   const show = () => {
     const destination = app.live.destinations.get(id);
     if (!destination) return gone(app, known);
+    if (destination === shown) return null; // another one changed
+    shown = destination;
     setText(heading, destination.name);
     const tenant = app.isOperator ? ` · ${destination.tenant_id === "*" ? "all tenants" : destination.tenant_id}` : "";
     setText(
@@ -82,7 +85,7 @@ function tabs(id, current) {
   );
 }
 
-/** Loads a table from `path` now and whenever the destination's books have moved, and shows the words of an error. */
+/** `refresh` runs `load`, once more when it was asked for meanwhile; `fault` shows the words of an error. */
 export function refresher(load, signal) {
   const fault = h("p", { class: "fault", role: "alert", hidden: true });
   let isBusy = false;

@@ -10,7 +10,10 @@ function showProblem(form, error) {
   form.showErrors(errors, errors.length ? "The gateway does not take this:" : wordsFor(error));
 }
 
-/** Form, filter preview, test and save. Without `destination` for a new one; `saved` gets what the gateway stored. */
+/**
+ * Form, filter preview, test and save, as `{element, follow}`. Without `destination` for a new one; `saved` gets what the
+ * gateway stored, `follow` is to be told of changes from elsewhere.
+ */
 export function destinationEditor(app, { provider, destination = null, saved, cancel = null }, signal) {
   const preview = filterPreview(app, signal);
   const form = new DestinationForm({ provider, destination, isOperator: app.isOperator, filterHint: preview.element });
@@ -36,8 +39,13 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     setText(state, "Saving …");
     const content = form.content();
     if (!destination) saved(taken(await app.api.post(SIEM, content)));
-    else saved(taken(await app.api.put(pathOf(destination.id), { ...content, enabled: form.enabled.value() })));
+    else saved(taken(await app.api.put(pathOf(destination.id), withRestart(content))));
   };
+  // A failed destination starts again when it is told to be enabled, although it never ceased to be.
+  const withRestart = (content) =>
+    app.live.destinations.get(destination.id)?.status === "failed"
+      ? { ...content, enabled: form.enabled.value() }
+      : content;
   const taken = (stored) => {
     app.live.put(stored);
     return stored;
@@ -73,5 +81,5 @@ export function destinationEditor(app, { provider, destination = null, saved, ca
     report,
   );
   ask();
-  return element;
+  return { element, follow: (changed) => form.follow(changed) };
 }

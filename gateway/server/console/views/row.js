@@ -20,6 +20,7 @@ export class Row {
   #toggle;
   #label;
   #shown;
+  #stats;
   #isOperator;
 
   constructor(app, label, signal) {
@@ -48,6 +49,8 @@ export class Row {
   }
 
   show(destination, stats) {
+    if (destination === this.#shown && stats === this.#stats) return;
+    this.#stats = stats;
     this.#shown = destination;
     const { health } = destination;
     setText(this.#title, destination.name);

@@ -9,6 +9,7 @@ export async function settingsView(app, { id }, signal) {
   const { data: providers } = await app.api.get(`${SIEM}/providers`, signal);
   await app.live.loaded();
   const place = h("div");
+  let editor = null;
   const fill = () => {
     const destination = app.live.destinations.get(id);
     if (!destination) return;
@@ -16,13 +17,10 @@ export async function settingsView(app, { id }, signal) {
     const saved = () => {
       app.say("Saved. It applies at once.");
       fill();
+      place.querySelector("[type=submit]").focus();
     };
-    replace(
-      place,
-      app.can("siem:write")
-        ? destinationEditor(app, { provider, destination, saved }, signal)
-        : readOnly(provider, destination),
-    );
+    editor = app.can("siem:write") ? destinationEditor(app, { provider, destination, saved }, signal) : null;
+    replace(place, editor?.element ?? readOnly(provider, destination));
   };
   fill();
   const danger = app.can("siem:write")
@@ -46,7 +44,8 @@ export async function settingsView(app, { id }, signal) {
         ),
       )
     : null;
-  return detail(app, id, "settings", signal, { content: h("div", { class: "stack" }, place, danger) });
+  const content = h("div", { class: "stack" }, place, danger);
+  return detail(app, id, "settings", signal, { content, update: (destination) => editor?.follow(destination) });
 }
 
 function readOnly(provider, destination) {
