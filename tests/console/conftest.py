@@ -5,35 +5,21 @@ They share the event loop of the session, since the browser's connection belongs
 
 from __future__ import annotations
 
-import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.acceptance.api import Api
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.console.chromium import chromium_path
-from tests.console.tab import Tab, open_tab
+from tests.console.tab import OpenTab, Tab, open_tab
+from tests.console.tenants import Tenant, new_tenant
 
 WAIT_MS = 20_000  # for what is waited for by looking; a busy machine makes it slow, not wrong
-
-_NUMBERS = itertools.count(1)
-
-
-class Tenant(NamedTuple):
-    """``api`` has every scope but keys:write, and so has ``key``; ``reader`` is a key that may only look."""
-
-    name: str
-    api: Api
-    key: str
-    key_id: str
-    reader: str
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -60,19 +46,9 @@ async def own_gateway(tmp_path: Path) -> AsyncIterator[GatewayProcess]:
         yield process
 
 
-async def new_tenant(gateway: GatewayProcess) -> Tenant:
-    name = f"tenant-{next(_NUMBERS)}"
-    made = await gateway.api.new_key(name, "events:write", "siem:read", "siem:write")
-    reader = await gateway.api.new_key(name, "siem:read")
-    return Tenant(name, gateway.api_with(made["key"]), made["key"], made["id"], reader["key"])
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def tenant(gateway: GatewayProcess) -> Tenant:
     return await new_tenant(gateway)
-
-
-OpenTab = Callable[..., Awaitable[Tab]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -131,3 +132,6 @@ async def open_tab(
     )
     await context.add_init_script(_WATCH)
     return Tab(await context.new_page(), address)
+
+
+OpenTab = Callable[..., Awaitable[Tab]]

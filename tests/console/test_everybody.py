@@ -12,8 +12,8 @@ from playwright.async_api import Route, expect
 
 from gateway.demo.receivers import Refuse, Respond, SplunkReceiver, WebhookReceiver, always
 from tests.acceptance.audit_events import events
-from tests.console.conftest import OpenTab, Tenant
-from tests.console.tab import Tab
+from tests.console.tab import OpenTab, Tab
+from tests.console.tenants import Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,8 +8,8 @@ from playwright.async_api import expect
 
 from gateway.demo.receivers import Refuse, Respond, WebhookReceiver, always
 from tests.acceptance.audit_events import event
-from tests.console.conftest import Tenant
 from tests.console.tab import Tab
+from tests.console.tenants import Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

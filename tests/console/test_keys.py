@@ -8,8 +8,8 @@ from playwright.async_api import expect
 from gateway.demo.receivers import WebhookReceiver
 from tests.acceptance.audit_events import events
 from tests.acceptance.gateway_process import GatewayProcess
-from tests.console.conftest import OpenTab, Tenant, new_tenant
-from tests.console.tab import Tab
+from tests.console.tab import OpenTab, Tab
+from tests.console.tenants import Tenant, new_tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,8 +9,8 @@ from playwright.async_api import expect
 
 from gateway.demo.receivers import KINDS, SplunkReceiver, WebhookReceiver
 from tests.acceptance.audit_events import events
-from tests.console.conftest import Tenant
 from tests.console.tab import Tab
+from tests.console.tenants import Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,8 +10,8 @@ from playwright.async_api import FilePayload, expect
 
 from gateway.demo.receivers import Refuse, Respond, WebhookReceiver, always
 from tests.acceptance.audit_events import by_id, events
-from tests.console.conftest import Tenant
 from tests.console.tab import Tab
+from tests.console.tenants import Tenant
 
 REFUSES_POISON = Refuse(lambda event: b'"poison"' in event)
 
