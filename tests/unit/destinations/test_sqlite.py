@@ -56,6 +56,23 @@ async def test_the_schema_is_numbered(tmp_path: Path) -> None:
     connection.close()
 
 
+async def test_an_older_file_is_brought_up_with_what_it_holds(tmp_path: Path) -> None:
+    """Destinations of the first schema are read as before; what they did not know of themselves is empty."""
+    first = migrations("sqlite")[0]
+    connection = sqlite3.connect(tmp_path / "store.db")
+    connection.executescript(first.sql)
+    connection.execute("PRAGMA user_version = 1")
+    row = ("siem_old", "t", "webhook", "https://a", 1, "Old", "{}", "{}", b"\0", '["secret"]', 1.0, 2.0, 3, 0, 0, 0.0)
+    connection.execute("INSERT INTO destinations VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+    connection.commit()
+    connection.close()
+    store = SqliteStore(tmp_path / "store.db")
+    (known,) = (await store.load()).destinations
+    assert (known.id, known.revision, known.credentials_set) == ("siem_old", 3, ("secret",))
+    assert known.credentials_updated_at_s == {}
+    await store.close()
+
+
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """A file of a later gateway is left alone."""
     path = tmp_path / "gateway.sqlite3"
