@@ -54,7 +54,7 @@ export function chart({ title, times, series, spell, form = "minute" }) {
   );
   const down = Math.max(...stackTop(series, "down", times.length), 0);
   const reading = h("p", { class: "reading" });
-  const summary = `${title}: ${series.map(({ label, values }) => `${label} ${spell(sumOrMax(values, title))}`).join(", ")}`;
+  const summary = `${title}: ${series.map((each) => `${each.label} ${spell(inAll(each))}`).join(", ")}`;
   const plot = h(
     "div",
     {
@@ -95,10 +95,11 @@ export function chart({ title, times, series, spell, form = "minute" }) {
   );
 }
 
-const sumOrMax = (values, title) =>
-  title === "Latency"
-    ? Math.max(0, ...values.map((value) => value ?? 0))
-    : values.reduce((sum, value) => sum + (value ?? 0), 0);
+/** The highest value of a line, the sum of columns. */
+function inAll({ kind, values }) {
+  const known = values.map((value) => value ?? 0);
+  return kind === "line" ? Math.max(0, ...known) : known.reduce((sum, value) => sum + value, 0);
+}
 
 function stackTop(series, kind, length) {
   const parts = series.filter((each) => each.kind === kind);
