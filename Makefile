@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test lint soak bench lock licences sbom clean
+.PHONY: venv run test chromium lint soak bench lock licences sbom clean
 
 venv: $(STAMP)
 
@@ -24,12 +24,18 @@ lint: venv
 	$(BIN)/ruff format --check gateway tests benchmarks
 	$(BIN)/mypy
 
-test: venv lint
+test: venv lint chromium
 	$(BIN)/python -m pytest
 
+# What the browser tests drive. Debian's is installed when there is none.
+chromium:
+	@$(foreach name,chromium chromium-browser google-chrome google-chrome-stable,command -v $(name) >/dev/null ||) test -n "$$CHROMIUM" || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; } >/dev/null 2>&1 || \
+		{ echo "The browser tests need a Chromium: run 'apt-get install chromium' as root, or give one as CHROMIUM=PATH." >&2; exit 1; }
+
 # The tests that crash, break and kill, with as many cases as a night allows (about an hour; `make test` has a minute of them).
-soak: venv
-	$(BIN)/python -m pytest --soak tests/crash tests/model tests/acceptance
+soak: venv chromium
+	$(BIN)/python -m pytest --soak 
 
 bench: venv
 	$(BIN)/python -m benchmarks
