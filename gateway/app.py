@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from aiohttp import web
 
 from gateway import __version__
 from gateway.announcement import Announcement
 from gateway.clock import SystemClock
-from gateway.config import Config, UnixAddress
+from gateway.config import Config
 from gateway.delivery.supervisor import Supervisor
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.ids import new_api_key
@@ -42,7 +41,8 @@ from gateway.providers.transport import HttpTransport, tls_context
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
-from gateway.server.app import build_app, make_runner
+from gateway.server.app import build_app
+from gateway.server.listener import Listener
 from gateway.telemetry import Event, Metrics, configure_logging
 
 COMPRESSION_THREADS = 2
@@ -60,7 +60,7 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
         parts = await _build(config, resources)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(part.run()) for part in (parts.queue, parts.catalog, parts.supervisor)]
-            address = await _listen(parts.runner, config)
+            address = await parts.listener.start(config.server.address)
             announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file, None))
             structlog.get_logger().info(Event.GATEWAY_STARTED, address=address, version=__version__)
             await stop.wait()
@@ -76,7 +76,7 @@ class _Parts(NamedTuple):
     queue: WalQueue
     catalog: Catalog
     supervisor: Supervisor
-    runner: web.AppRunner
+    listener: Listener
     stopping: asyncio.Event
     new_key: str | None
     key_file: str | None
@@ -130,7 +130,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         clock=clock,
         stopping=stopping.is_set,
     )
-    return _Parts(queue, catalog, supervisor, make_runner(app, config.server), stopping, new_key, key_file)
+    return _Parts(queue, catalog, supervisor, Listener(app, config.server), stopping, new_key, key_file)
 
 
 def _store(config: Config, data_dir: Path) -> tuple[DestinationStore, SnapshotFile | None]:
@@ -164,20 +164,6 @@ async def _transports(config: Config, resources: AsyncExitStack) -> Callable[[],
     )
 
 
-async def _listen(runner: web.AppRunner, config: Config) -> str:
-    """Open the port and say where it is: ``http://HOST:PORT`` or ``unix:PATH``."""
-    await runner.setup()
-    address = config.server.address
-    if isinstance(address, UnixAddress):
-        await web.UnixSite(runner, address.path).start()
-        return f"unix:{address.path}"
-    site = web.TCPSite(runner, address.host, address.port, backlog=1024)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    shown = address.host if address.port else host
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
 async def _stop(parts: _Parts, config: Config) -> None:
     """The order is that of the module's docstring. Both waits share one grace."""
     deadline_s = asyncio.get_running_loop().time() + config.shutdown.grace_s
@@ -185,13 +171,13 @@ async def _stop(parts: _Parts, config: Config) -> None:
     parts.queue.refuse_appends()
     async with asyncio.TaskGroup() as group:
         group.create_task(parts.supervisor.stop(config.shutdown.grace_s))
-        group.create_task(_close_server(parts.runner, deadline_s))
+        group.create_task(_close_listener(parts.listener, deadline_s))
 
 
-async def _close_server(runner: web.AppRunner, deadline_s: float) -> None:
+async def _close_listener(listener: Listener, deadline_s: float) -> None:
     try:
         async with asyncio.timeout_at(deadline_s):
-            await runner.cleanup()
+            await listener.stop()
     except TimeoutError:
         structlog.get_logger().warning(Event.GATEWAY_STOPPING, detail="requests under way were cut off")
 

@@ -65,8 +65,10 @@ def parse_listen(text: str) -> TcpAddress | UnixAddress:
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8080"
+    head_timeout_s: Timeout = field(default=Seconds(10), name="head_timeout")
     body_timeout_s: Timeout = field(default=Seconds(60), name="body_timeout")
     keep_alive_s: Timeout = field(default=Seconds(75), name="keep_alive")
+    connections_max: Count = 16_384
 
     @property
     def address(self) -> TcpAddress | UnixAddress:

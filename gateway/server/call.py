@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from gateway.destinations.store import ApiKey, Destination
 from gateway.errors import NotFound, RequestRejected
 from gateway.queue import ALL_TENANTS, Consumer, EventQueue
 from gateway.server.buffering import Budget
+from gateway.server.metrics import IngestCounts
 from gateway.server.quarantine import Quarantine
 from gateway.telemetry import Metrics
 
@@ -34,6 +36,7 @@ class Parts(NamedTuple):
     queue: EventQueue
     streams: Streams
     metrics: Metrics
+    counts: IngestCounts
     ingest: Ingest
     server: Server
     clock: Clock
@@ -41,6 +44,9 @@ class Parts(NamedTuple):
     budget: Budget
     stopping: Callable[[], bool]
     data_dir: Path
+
+
+PARTS = web.AppKey("parts", Parts)
 
 
 class Call(NamedTuple):
@@ -82,11 +88,18 @@ class Call(NamedTuple):
     async def _body(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self.request.content.iter_any():
-            size += len(chunk)
-            if size > MANAGEMENT_BODY_BYTES_MAX:
-                raise RequestRejected(f"the body is over {MANAGEMENT_BODY_BYTES_MAX} bytes", status=413)
-            chunks.append(chunk)
+        timeout_s = self.parts.server.body_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for chunk in self.request.content.iter_any():
+                    size += len(chunk)
+                    if size > MANAGEMENT_BODY_BYTES_MAX:
+                        raise RequestRejected(f"the body is over {MANAGEMENT_BODY_BYTES_MAX} bytes", status=413)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise RequestRejected(
+                f"the body did not come within {timeout_s:.0f} s; send it again", status=408
+            ) from None
         return b"".join(chunks)
 
     def number(self, name: str, *, default: int, low: int, high: int) -> int:
