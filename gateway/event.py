@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
@@ -21,7 +21,7 @@ from msgspec import Meta
 from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 
 TENANT_ID_CHARS_MAX = 128
-SLICE_BYTES = 32 << 10  # of a body that is looked at line by line: a few milliseconds of work
+SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
 _WHITE = b" \t\r\n"
 
 _Text = Annotated[str, Meta(min_length=1)]
@@ -86,6 +86,11 @@ class Rules(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OFFSET_WITHOUT_COLON = re.compile(rb'"timestamp"[ \t]*:[ \t]*"[^"]*[+-]\d{4}"')
 _LEAP_SECOND = re.compile(rb'("timestamp"[ \t]*:[ \t]*"[^"]*T\d\d:\d\d:)60', re.IGNORECASE)
+_SHORTEST = (
+    b'{"id":"x","timestamp":"2026-06-30T12:34:56Z","tenant_id":"x","actor_type":"","actor_id":"","action":"",'
+    b'"resource_type":"","resource_id":"","service":"","outcome":""}'
+)
+_NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -104,9 +109,8 @@ def checking(body: bytes, rules: Rules, *, first_line: int = 1) -> Iterator[Chec
     at_once = check_at_once(body, rules)
     if at_once is None:
         sorting = _Sorting(rules, first_line)
-        for lines in _slices(body):
-            yield None
-            sorting.take(lines)
+        for text in _slices(body):
+            yield from sorting.take_text(text)
         at_once = sorting.checked()
     yield at_once
 
@@ -173,13 +177,13 @@ def _may_use(tenant_id: str, rules: Rules) -> bool:
     return rules.tenant_id in (ALL_TENANTS, tenant_id) and _is_tenant(tenant_id)
 
 
-def _slices(body: bytes) -> Iterator[list[bytes]]:
-    """The lines of the body, SLICE_BYTES of them at a time."""
+def _slices(body: bytes) -> Iterator[bytes]:
+    """The body cut at line ends, into about SLICE_BYTES each."""
     start = 0
     while (end := body.find(b"\n", start + SLICE_BYTES)) >= 0:
-        yield body[start:end].split(b"\n")
+        yield body[start:end]
         start = end + 1
-    yield body[start:].split(b"\n")
+    yield body[start:]
 
 
 class _Sorting:
@@ -192,17 +196,33 @@ class _Sorting:
         self._rejections: list[Rejection] = []
         self._accepted = self._rejected = 0
 
-    def take(self, lines: Iterable[bytes]) -> None:
-        number = self._next_line - 1
+    def take_text(self, text: bytes) -> Iterator[None]:
+        """In steps, as ``checking``."""
+        yield None
+        if self._tells_no_more and b"{" not in text:
+            self._rejected += len(_NOT_BLANK.findall(text))
+            self._next_line += text.count(b"\n") + 1
+            return
+        lines = text.split(b"\n")
+        for first in range(0, len(lines), STEP_LINES):
+            self.take(lines[first : first + STEP_LINES])
+            yield None
+
+    def take(self, lines: Sequence[bytes]) -> None:
         for number, raw in enumerate(lines, self._next_line):
             line = raw.strip(_WHITE)
             if not line:
                 continue
-            if self._rejected >= self._rules.rejections_max and not line.startswith(b"{"):
-                self._rejected += 1  # refused whatever is in it, and nobody is told what
-                continue
-            self._sort(number, line)
-        self._next_line = number + 1
+            if self._tells_no_more and (len(line) < len(_SHORTEST) or not line.startswith(b"{")):
+                self._rejected += 1
+            else:
+                self._sort(number, line)
+        self._next_line += len(lines)
+
+    @property
+    def _tells_no_more(self) -> bool:
+        """Enough was refused: of further lines that cannot be events nobody is told why."""
+        return self._rejected >= self._rules.rejections_max
 
     def _sort(self, number: int, line: bytes) -> None:
         tenant_id, problem = _examine(line, self._rules)

@@ -16,6 +16,16 @@ MAY_BLOCK = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="try as many cases as a night allows, not a minute")
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> bool:
+    """Whether there is time: a test then tries many times as many cases of the same kind."""
+    return bool(pytestconfig.getoption("--soak"))
+
+
 @pytest.fixture(autouse=True)
 def nothing_blocks_the_loop() -> Iterator[None]:
     """A call from the gateway's code that would block the event loop raises BlockingError instead."""

@@ -145,7 +145,7 @@ class Gateway:
             random=lambda: 0.5,
         )
         resources.push_async_callback(self.supervisor.close)
-        app = build_app(
+        self.app = build_app(
             catalog=self.catalog,
             service=service,
             keys=KeyService(self.catalog, clock=self.clock),
@@ -158,9 +158,10 @@ class Gateway:
             clock=self.clock,
             stopping=self.stopping.is_set,
         )
-        await self._listen(resources, Listener(app, server))
+        await self._listen(resources, Listener(self.app, server))
 
     async def _listen(self, resources: AsyncExitStack, listener: Listener) -> None:
+        self.listener = listener
         resources.push_async_callback(listener.stop)
         address = await listener.start(TcpAddress("127.0.0.1", 0))
         self.port = int(address.rpartition(":")[2])

@@ -21,6 +21,7 @@ from gateway.server.auth import NOBODY, admitted, presented_key
 from gateway.server.buffering import Budget
 from gateway.server.call import PARTS, Call, Parts
 from gateway.server.front.wire import CONTINUE
+from gateway.server.handler import proper_http_middleware, without_software
 from gateway.server.metrics import BooksCollector, IngestCounts
 from gateway.server.openapi import document
 from gateway.server.problems import problems_middleware
@@ -61,9 +62,9 @@ def build_app(
     )
     metrics.registry.register(parts.counts)
     metrics.registry.register(BooksCollector(catalog, queue, streams))
-    app = web.Application(middlewares=[problems_middleware])
+    app = web.Application(middlewares=[problems_middleware, proper_http_middleware])
     app[PARTS] = parts
-    app.on_response_prepare.append(_without_software)
+    app.on_response_prepare.append(without_software)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _handler(route, parts), expect_handler=_decide_later)
     description = document(ROUTES)
@@ -106,8 +107,3 @@ async def _proceed(request: web.Request) -> None:
         raise RequestRejected("Expect may be 100-continue, and nothing else", status=417)
     await request.writer.write(CONTINUE)
     request.writer.output_size = 0
-
-
-async def _without_software(_: web.Request, response: web.StreamResponse) -> None:
-    """Which library answers, in which version, is nobody's business."""
-    response.headers.popall("Server", None)

@@ -49,18 +49,9 @@ class _Awaited:
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        *(
-            "_answers",
-            "_body",
-            "_front",
-            "_has_ended",
-            "_held",
-            "_is_closing",
-            "_is_last",
-            "_is_reading",
-            "_is_serving",
-        ),
-        *("_is_stuck", "_is_tls", "_loop", "_since_s", "_timer", "_transport", "_wanted"),
+        *("_answers", "_body", "_front", "_has_ended", "_held", "_is_closing", "_is_last"),
+        *("_is_reading", "_is_serving", "_is_stuck", "_is_tls", "_loop", "_since_s"),
+        *("_timer", "_transport", "_wanted"),
     )
 
     def __init__(self, front: Front) -> None:
@@ -99,12 +90,15 @@ class Connection(asyncio.Protocol):
             data = self._feed_body(self._body, data)
             if not data:
                 return
-        if self._held:
-            data = self._held + data
-            if len(data) < self._wanted:
-                self._hold(data, self._wanted)
-                return
-        self._work(data)
+        if not self._held:
+            self._work(data)
+            return
+        data, wanted = self._held + data, self._wanted
+        if len(data) < wanted:
+            self._hold(data, wanted)
+            return
+        self._hold(b"", 0)
+        self._work(data, goes_on_in_head=not wanted)
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants to still gets its answers."""
@@ -133,8 +127,8 @@ class Connection(asyncio.Protocol):
 
     # -- requests
 
-    def _work(self, data: bytes) -> None:
-        """Take as many requests as there are; hold what is left."""
+    def _work(self, data: bytes, *, goes_on_in_head: bool = False) -> None:
+        """Take as many requests as there are; hold what is left. ``goes_on_in_head``: its start is known already."""
         at, size = 0, len(data)
         while at < size and not self._is_last:
             if self._is_serving or self._is_stuck or len(self._answers) >= PIPELINED_MAX:
@@ -142,7 +136,7 @@ class Connection(asyncio.Protocol):
                 return
             end = data.find(_EMPTY_LINE, at) + len(_EMPTY_LINE)
             if end < len(_EMPTY_LINE):
-                self._await_head(data[at:])
+                self._await_head(data[at:], is_new=not goes_on_in_head or at > 0)
                 return
             try:
                 head = self._front.head(data[at:end])
@@ -163,7 +157,6 @@ class Connection(asyncio.Protocol):
             else:
                 self._hand_over(data[at:])
                 return
-        self._hold(b"", 0)
 
     def _take(self, head: Head, body: bytes) -> bool:
         """The short way. False: it was not taken, the long way has to look at it."""
@@ -252,6 +245,7 @@ class Connection(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         """Another route: aiohttp's, from this request on."""
         handler = self._front.make_handler()
+        self._is_closing = True  # for what is still called here
         self._leave()
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
@@ -281,8 +275,7 @@ class Connection(asyncio.Protocol):
     def idle_since_s(self) -> float | None:
         return self._since_s if self.phase in (Phase.IDLE, Phase.HEAD) else None
 
-    def _await_head(self, start: bytes) -> None:
-        is_new = not self._held
+    def _await_head(self, start: bytes, *, is_new: bool) -> None:
         try:
             if len(start) > HEAD_BYTES_MAX:
                 raise too_large()
@@ -294,10 +287,14 @@ class Connection(asyncio.Protocol):
         self._hold(start, 0)
         if is_new:
             self._wait_anew()
+            self._check_room()
 
     def _await_body(self, start: bytes, wanted: int) -> None:
         self._hold(start, wanted)
         self._wait_anew()
+        self._check_room()
+
+    def _check_room(self) -> None:
         try:
             self._front.check_room()
         except Overloaded as error:
@@ -317,13 +314,21 @@ class Connection(asyncio.Protocol):
         if self._is_closing or self._is_stuck:
             return
         if self._wanted == _HELD_BACK and not self._is_serving and not self._answers:
-            self._wanted = 0
-            self._work(self._held)
+            data = self._held
+            self._hold(b"", 0)
+            self._work(data)
+        self._close_or_read_on()
+
+    def _close_or_read_on(self) -> None:
+        if self._is_closing:
+            return
         is_done = not self._is_serving and not self._answers
         if is_done and (self._is_last or (self._has_ended and self._wanted != _HELD_BACK)):
             self._close()
         elif self._wanted != _HELD_BACK and (self._body is None or not self._body.is_full):
             self._read_on()
+            if self._held and is_done:
+                self._wait_anew()
 
     def _pause_reading(self) -> None:
         if self._is_reading and not self._transport.is_closing():

@@ -98,7 +98,7 @@ def read(raw: bytes) -> Head:
         raise RequestRejected("this is not HTTP/1.1: the head does not end where its empty line is", status=400)
     if fields.count > HEADERS_MAX:
         raise RequestRejected(f"there are more than {HEADERS_MAX} headers", status=431)
-    _check(parser.get_http_version(), fields)
+    refuse_ambiguous(parser.get_http_version(), fields.hosts, fields.text(b"transfer-encoding"))
     if parser.get_method() != b"POST" or fields.target.partition(b"?")[0] != INGEST_PATH:
         return NO_HEAD
     return _ingest_head(parser, fields)
@@ -123,20 +123,17 @@ def _check_size(raw: bytes) -> None:
         raise too_large()
     if len(raw) <= LINE_BYTES_MAX:
         return
-    first, *others = raw.lstrip(b"\r\n").split(b"\r\n")
-    if len(first) > LINE_BYTES_MAX:
-        raise RequestRejected(f"the request line has more than {LINE_BYTES_MAX} bytes", status=414)
-    if max(map(len, others)) > LINE_BYTES_MAX:
-        raise RequestRejected(f"a header has more than {LINE_BYTES_MAX} bytes", status=431)
+    if max(map(len, raw.split(b"\r\n"))) > LINE_BYTES_MAX:
+        raise RequestRejected(f"a line of the head has more than {LINE_BYTES_MAX} bytes", status=431)
 
 
-def _check(version: str, fields: _Fields) -> None:
+def refuse_ambiguous(version: str, hosts: int, transfer_encoding: str | None) -> None:
+    """What two readers might read differently, though it is well-formed. Raises RequestRejected."""
     if version not in ("1.0", "1.1"):
-        raise RequestRejected("only HTTP/1.1 and HTTP/1.0 are spoken here", status=505)
-    if fields.hosts > 1 or (version == "1.1" and not fields.hosts):
+        raise RequestRejected("only HTTP/1.1 and HTTP/1.0 are spoken here", status=400)
+    if hosts > 1 or (version == "1.1" and not hosts):
         raise RequestRejected("there must be one Host header", status=400)
-    coding = fields.text(b"transfer-encoding")
-    if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
+    if transfer_encoding is not None and (transfer_encoding.lower() != "chunked" or version == "1.0"):
         raise RequestRejected("the only Transfer-Encoding that is read is chunked, in HTTP/1.1", status=400)
 
 
