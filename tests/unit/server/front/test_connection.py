@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import uvloop
 from aiohttp import web
 
-from gateway.config import Ingest, Server
+from gateway.config import Ingest, Queue, RetryPolicy, Server, TcpAddress, UnixAddress
 from gateway.quantity import Bytes, Seconds
 from gateway.server.call import PARTS
 from gateway.server.front.connection import PIPELINED_MAX, Connection
 from gateway.server.front.front import Front
 from gateway.server.handler import ApiHandler
+from gateway.server.listener import Listener
+from tests.certificates import Certificate, make_certificate
 from tests.conformance.raw_http import GOODBYE, RawAnswer, answers, chunked, request, talk
 from tests.conformance.test_ingest import CASES
 from tests.events import event, events
@@ -254,3 +260,40 @@ async def test_a_stop_ends_idle_connections_and_answers_the_others(start: Start)
     await stopping
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", gateway.port)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
+def test_every_loop_and_every_kind_of_socket(tmp_path: Path, loop: str, kind: str) -> None:
+    """Ingest and another route on one connection, small and streamed, then a stop."""
+
+    async def work() -> None:
+        async with AsyncExitStack() as resources:
+            gateway = Gateway(tmp_path / "data")
+            small = Queue(segment_bytes=Bytes(1 << 20))
+            await gateway.build(resources, ingest=Ingest(), server=Server(), queue=small, retry=RetryPolicy())
+            listener = Listener(gateway.app, Server())
+            resources.push_async_callback(listener.stop)
+            certificate = make_certificate(tmp_path, "localhost")
+            server_side, client_side = tls_contexts(certificate)
+            address = UnixAddress(str(tmp_path / "s")) if kind == "unix" else TcpAddress("127.0.0.1", 0)
+            where = await listener.start(address, server_side if kind == "tls" else None)
+            if isinstance(address, UnixAddress):
+                reader, writer = await asyncio.open_unix_connection(address.path)
+            else:
+                port = int(where.rpartition(":")[2])
+                secured = client_side if kind == "tls" else None
+                reader, writer = await asyncio.open_connection("localhost", port, ssl=secured)
+            streamed = request(b"Transfer-Encoding: chunked") + chunked(*[line + b"\n" for line in events(3)])
+            writer.write(request(body=event()) * 100 + request(body=b"x") + streamed + request(body=event()) + GOODBYE)
+            found = [answer.status for answer in answers(await reader.read())]
+            assert found == [202] * 100 + [400, 202, 202, 200]
+            writer.close()
+
+    asyncio.run(work()) if loop == "asyncio" else uvloop.run(work())
+
+
+def tls_contexts(certificate: Certificate) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=certificate.ca_file)
+    server.load_cert_chain(certificate.chain_file)
+    return server, client
