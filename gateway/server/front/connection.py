@@ -364,10 +364,13 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         self._is_last = True
-        if self.phase is Phase.BODY:
-            self._refuse(stopping())
-        elif self.phase is not Phase.BUSY:
-            self._close()
+        match self.phase:
+            case Phase.BODY:
+                self._refuse(stopping())
+            case Phase.IDLE | Phase.HEAD:
+                self._transport.close()
+            case Phase.STUCK | Phase.SKIPPING:
+                self._close()
 
     def abort(self) -> None:
         self._transport.abort()

@@ -27,6 +27,7 @@ _HEAD_KEPT_BYTES_MAX = 2 << 10
 _LEAVING_SHARE = 32  # of the idle connections one in so many goes when there are too many
 _REFUSED_MAX = 256  # connections beyond the bound that are told so at a time
 _RETRY_AFTER_S = 5.0
+_LOOK_AGAIN_S = 0.1  # when all connections were busy
 
 
 class Member(Protocol):
@@ -70,6 +71,7 @@ class Front:
         self._rules: dict[str, Rules] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._look_again_s = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -169,9 +171,15 @@ class Front:
 
     def _make_room(self, newcomer: Member) -> bool:
         """Let those that have been idle longest go, some at a time, so that looking for them is rare."""
-        idle = [(since_s, id(c), c) for c in self._connections if (since_s := c.idle_since_s) is not None]
-        idle = [found for found in idle if found[2] is not newcomer]
-        leaving = sorted(idle)[: max(1, len(idle) // _LEAVING_SHARE)] if idle else []
-        for _, _, connection in leaving:
-            connection.abort()
-        return bool(leaving)
+        if self.loop.time() < self._look_again_s:
+            return False
+        idle = [
+            (since_s, id(member), member)
+            for member in self._connections
+            if member is not newcomer and (since_s := member.idle_since_s) is not None
+        ]
+        if not idle:
+            self._look_again_s = self.loop.time() + _LOOK_AGAIN_S
+        for _, _, member in sorted(idle)[: 1 + len(idle) // _LEAVING_SHARE]:
+            member.abort()
+        return bool(idle)
