@@ -33,9 +33,9 @@ chromium:
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; } >/dev/null 2>&1 || \
 		{ echo "The browser tests need a Chromium: run 'apt-get install chromium' as root, or give one as CHROMIUM=PATH." >&2; exit 1; }
 
-# The tests that crash, break and kill, with as many cases as a night allows (about an hour; `make test` has a minute of them).
+# The tests that crash, break and kill, with as many cases as a night allows (`make test` has a few minutes of them).
 soak: venv chromium
-	$(BIN)/python -m pytest --soak 
+	$(BIN)/python -m pytest --soak
 
 bench: venv
 	$(BIN)/python -m benchmarks

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from aiohttp import web
 
 from gateway import __version__
 from gateway.announcement import Announcement
 from gateway.clock import SystemClock, this_boot
-from gateway.config import Config, UnixAddress
+from gateway.config import Config
 from gateway.delivery.supervisor import MakeTransport, Supervisor
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
@@ -46,7 +45,8 @@ from gateway.providers.transport import HttpTransport
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
-from gateway.server.app import build_app, make_runner
+from gateway.server.app import build_app
+from gateway.server.listener import Listener
 from gateway.server.tls import ListenerTls
 from gateway.telemetry import Event, Metrics, configure_logging
 
@@ -69,7 +69,7 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
             if tls is not None:
                 running.append(group.create_task(tls.run()))
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload_soon)
-            address = await _listen(parts.runner, config, tls)
+            address = await parts.listener.start(config.server.address, tls.context if tls is not None else None)
             announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file, None))
             structlog.get_logger().info(Event.GATEWAY_STARTED, address=address, version=__version__)
             await stop.wait()
@@ -111,7 +111,7 @@ class _Parts(NamedTuple):
     queue: WalQueue
     catalog: Catalog
     supervisor: Supervisor
-    runner: web.AppRunner
+    listener: Listener
     stopping: asyncio.Event
     new_key: str | None
     key_file: str | None
@@ -172,7 +172,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         clock=clock,
         stopping=stopping.is_set,
     )
-    return _Parts(queue, catalog, supervisor, make_runner(app, config.server), stopping, new_key, key_file)
+    return _Parts(queue, catalog, supervisor, Listener(app, config.server), stopping, new_key, key_file)
 
 
 def _store(config: Config, data_dir: Path) -> tuple[DestinationStore, SnapshotFile | None]:
@@ -213,21 +213,6 @@ async def _listener_tls(config: Config) -> ListenerTls | None:
     return await asyncio.to_thread(ListenerTls, config.server)
 
 
-async def _listen(runner: web.AppRunner, config: Config, tls: ListenerTls | None) -> str:
-    """Open the port and say where it is: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:PATH``."""
-    await runner.setup()
-    address = config.server.address
-    if isinstance(address, UnixAddress):
-        await web.UnixSite(runner, address.path).start()
-        return f"unix:{address.path}"
-    context = tls.context if tls is not None else None
-    await web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=context).start()
-    host, port = runner.addresses[0][:2]
-    shown = address.host if address.port else host
-    scheme = "http" if tls is None else "https"
-    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
-
-
 async def _stop(parts: _Parts, config: Config) -> None:
     """The order is that of the module's docstring. Both waits share one grace."""
     deadline_s = asyncio.get_running_loop().time() + config.shutdown.grace_s
@@ -235,13 +220,13 @@ async def _stop(parts: _Parts, config: Config) -> None:
     parts.queue.refuse_appends()
     async with asyncio.TaskGroup() as group:
         group.create_task(parts.supervisor.stop(config.shutdown.grace_s))
-        group.create_task(_close_server(parts.runner, deadline_s))
+        group.create_task(_close_listener(parts.listener, deadline_s))
 
 
-async def _close_server(runner: web.AppRunner, deadline_s: float) -> None:
+async def _close_listener(listener: Listener, deadline_s: float) -> None:
     try:
         async with asyncio.timeout_at(deadline_s):
-            await runner.cleanup()
+            await listener.stop()
     except TimeoutError:
         structlog.get_logger().warning(Event.GATEWAY_STOPPING, detail="requests under way were cut off")
 

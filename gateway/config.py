@@ -70,8 +70,10 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_client_ca: str = ""
+    head_timeout_s: Timeout = field(default=Seconds(10), name="head_timeout")
     body_timeout_s: Timeout = field(default=Seconds(60), name="body_timeout")
     keep_alive_s: Timeout = field(default=Seconds(75), name="keep_alive")
+    connections_max: Count = 16_384
 
     @property
     def address(self) -> TcpAddress | UnixAddress:

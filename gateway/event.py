@@ -2,15 +2,17 @@
 
 The common case costs about a microsecond an event: the whole body is checked as UTF-8 and decoded line by line in C,
 and a few counts prove that each line is exactly one object. Only when one of those checks fails is the body looked at
-line by line, to say which lines are wrong and why. What is passed on are the producer's bytes.
+line by line, to say which lines are wrong and why; that is done in slices, between which others may work. What is
+passed on are the producer's bytes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -19,6 +21,7 @@ from msgspec import Meta
 from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 
 TENANT_ID_CHARS_MAX = 128
+SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
 _WHITE = b" \t\r\n"
 
 _Text = Annotated[str, Meta(min_length=1)]
@@ -83,72 +86,159 @@ class Rules(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OFFSET_WITHOUT_COLON = re.compile(rb'"timestamp"[ \t]*:[ \t]*"[^"]*[+-]\d{4}"')
 _LEAP_SECOND = re.compile(rb'("timestamp"[ \t]*:[ \t]*"[^"]*T\d\d:\d\d:)60', re.IGNORECASE)
+_SHORTEST = (
+    b'{"id":"x","timestamp":"2026-06-30T12:34:56Z","tenant_id":"x","actor_type":"","actor_id":"","action":"",'
+    b'"resource_type":"","resource_id":"","service":"","outcome":""}'
+)
+_NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check(body: bytes, rules: Rules, *, first_line: int = 1) -> Checked:
     """Check NDJSON. ``first_line`` is the number of its first line within the request."""
+    *_, checked = checking(body, rules, first_line=first_line)
+    assert checked is not None
+    return checked
+
+
+def checking(body: bytes, rules: Rules, *, first_line: int = 1) -> Iterator[Checked | None]:
+    """``check`` in steps of a few milliseconds: None until the last of them, which is the result."""
     if not body.strip(_WHITE):
-        return Checked([], 0, [], body.count(b"\n") + 1)
-    return _check_at_once(body, rules) or _check_lines(body.split(b"\n"), rules, first_line)
+        yield Checked([], 0, [], body.count(b"\n") + 1)
+        return
+    at_once = check_at_once(body, rules)
+    if at_once is None:
+        sorting = _Sorting(rules, first_line)
+        for text in _slices(body):
+            yield from sorting.take_text(text)
+        at_once = sorting.checked()
+    yield at_once
 
 
 def check_objects(objects: Sequence[bytes], rules: Rules) -> Checked:
     """Check the elements of an array; ``line`` of a rejection is the element's number."""
-    return _check_lines(objects, rules, 1)
+    *_, checked = checking_objects(objects, rules)
+    assert checked is not None
+    return checked
 
 
-def _check_at_once(body: bytes, rules: Rules) -> Checked | None:
-    """None when anything is out of the ordinary."""
+def checking_objects(objects: Sequence[bytes], rules: Rules) -> Iterator[Checked | None]:
+    """``check_objects`` in steps, as ``checking``."""
+    sorting = _Sorting(rules, 1)
+    size = 0
+    first = 0
+    for behind, element in enumerate(objects, 1):
+        size += len(element) + 1
+        if size >= SLICE_BYTES:
+            sorting.take(objects[first:behind])
+            first, size = behind, 0
+            yield None
+    sorting.take(objects[first:])
+    yield sorting.checked()
+
+
+def check_at_once(body: bytes, rules: Rules) -> Checked | None:
+    """Check NDJSON in which nothing is out of the ordinary and all events are of one tenant; None for any other."""
     text = body.removesuffix(b"\n")
     breaks = text.count(b"\n")
-    if not text.startswith(b"{") or not text.endswith(b"}") or text.count(b"}\n{") != breaks:
+    if not text.startswith(b"{") or not text.endswith(b"}") or (breaks and text.count(b"}\n{") != breaks):
         return None
     try:
-        text.decode()
-        events = _decoder.decode_lines(text)
+        if not text.isascii():
+            text.decode()
+        events = _decoder.decode_lines(text) if breaks else [_decoder.decode(text)]
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
     count = len(events)
     if count != breaks + 1 or text.count(b'"tenant_id"') != count or (b"\\" in text and b"\\u00" in text):
         return None
-    if b'0000"' in text or any(event.timestamp.tzinfo is not UTC for event in events):
+    if b'0000"' in text or not all([event.timestamp.tzinfo is UTC for event in events]):  # noqa: C419 - half the time
         return None
     if len(text) > rules.event_bytes_max and max(map(len, text.split(b"\n"))) > rules.event_bytes_max:
         return None
-    tenants = {event.tenant_id for event in events}
-    if len(tenants) != 1 or not _may_use(next(iter(tenants)), rules):
+    tenant_id = events[0].tenant_id
+    if (breaks and any(event.tenant_id != tenant_id for event in events)) or not _may_use(tenant_id, rules):
         return None
-    subject = rules.subject or Subject(SubjectKind.TENANT, events[0].tenant_id)
-    return Checked([Entry(subject, text, count)], count, [], body.count(b"\n") + 1)
+    entry = Entry(rules.subject or _stream_of(tenant_id), text, count)
+    return Checked([entry], count, [], count + (len(text) != len(body)))
+
+
+@lru_cache(1 << 12)
+def _stream_of(tenant_id: str) -> Subject:
+    return Subject(SubjectKind.TENANT, tenant_id)
+
+
+@lru_cache(1 << 12)
+def _is_tenant(tenant_id: str) -> bool:
+    return tenant_id != ALL_TENANTS and _CONTROL.search(tenant_id) is None
 
 
 def _may_use(tenant_id: str, rules: Rules) -> bool:
-    if _CONTROL.search(tenant_id) or tenant_id == ALL_TENANTS:
-        return False
-    return rules.tenant_id in (ALL_TENANTS, tenant_id)
+    return rules.tenant_id in (ALL_TENANTS, tenant_id) and _is_tenant(tenant_id)
 
 
-def _check_lines(lines: Iterable[bytes], rules: Rules, first_line: int) -> Checked:
-    by_subject: dict[Subject, list[bytes]] = {}
-    rejections: list[Rejection] = []
-    accepted = rejected = seen = 0
-    for number, raw in enumerate(lines, first_line):
-        seen += 1
-        line = raw.strip(_WHITE)
-        if not line:
-            continue
-        tenant_id, problem = _examine(line, rules)
-        if problem:
-            rejected += 1
-            if rejected <= rules.rejections_max:
-                rejections.append(Rejection(number, readable_id(line), problem, line))
-            continue
-        subject = rules.subject or Subject(SubjectKind.TENANT, tenant_id)
-        by_subject.setdefault(subject, []).append(line)
-        accepted += 1
-    entries = [Entry(subject, b"\n".join(good), len(good)) for subject, good in by_subject.items()]
-    return Checked(entries, accepted, rejections, seen, rejected)
+def _slices(body: bytes) -> Iterator[bytes]:
+    """The body cut at line ends, into about SLICE_BYTES each."""
+    start = 0
+    while (end := body.find(b"\n", start + SLICE_BYTES)) >= 0:
+        yield body[start:end]
+        start = end + 1
+    yield body[start:]
+
+
+class _Sorting:
+    """Lines one by one: the good ones by their subject, what is wrong with the others, and how many there are."""
+
+    def __init__(self, rules: Rules, first_line: int) -> None:
+        self._rules = rules
+        self._first_line = self._next_line = first_line
+        self._by_subject: dict[Subject, list[bytes]] = {}
+        self._rejections: list[Rejection] = []
+        self._accepted = self._rejected = 0
+
+    def take_text(self, text: bytes) -> Iterator[None]:
+        """In steps, as ``checking``."""
+        yield None
+        if self._tells_no_more and b"{" not in text:
+            self._rejected += len(_NOT_BLANK.findall(text))
+            self._next_line += text.count(b"\n") + 1
+            return
+        lines = text.split(b"\n")
+        for first in range(0, len(lines), STEP_LINES):
+            self.take(lines[first : first + STEP_LINES])
+            yield None
+
+    def take(self, lines: Sequence[bytes]) -> None:
+        for number, raw in enumerate(lines, self._next_line):
+            line = raw.strip(_WHITE)
+            if not line:
+                continue
+            if self._tells_no_more and (len(line) < len(_SHORTEST) or not line.startswith(b"{")):
+                self._rejected += 1
+            else:
+                self._sort(number, line)
+        self._next_line += len(lines)
+
+    @property
+    def _tells_no_more(self) -> bool:
+        """Enough was refused: of further lines that cannot be events nobody is told why."""
+        return self._rejected >= self._rules.rejections_max
+
+    def _sort(self, number: int, line: bytes) -> None:
+        tenant_id, problem = _examine(line, self._rules)
+        if not problem:
+            subject = self._rules.subject or _stream_of(tenant_id)
+            self._by_subject.setdefault(subject, []).append(line)
+            self._accepted += 1
+            return
+        self._rejected += 1
+        if self._rejected <= self._rules.rejections_max:
+            self._rejections.append(Rejection(number, readable_id(line), problem, line))
+
+    def checked(self) -> Checked:
+        entries = [Entry(subject, b"\n".join(good), len(good)) for subject, good in self._by_subject.items()]
+        lines = self._next_line - self._first_line
+        return Checked(entries, self._accepted, self._rejections, lines, self._rejected)
 
 
 def _examine(line: bytes, rules: Rules) -> tuple[str, str]:

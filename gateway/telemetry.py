@@ -1,8 +1,8 @@
 """Every log event and every metric, declared once.
 
 Log lines are structured and carry neither a secret nor a payload. Metrics live in a registry that the composition root
-makes; what the books already count (delivered, dropped, pending …) is read from them at scrape time by
-``gateway.server.metrics`` and not counted a second time here.
+makes; what ingest and the books already count (accepted, delivered, dropped, pending …) is read from them at scrape
+time by ``gateway.server.metrics`` and not counted a second time here.
 """
 
 from __future__ import annotations
@@ -80,16 +80,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.ingest_requests = Counter(
-            "gateway_ingest_requests", "Ingest requests by answer.", ["status"], registry=registry
-        )
-        self.ingest_events = Counter(
-            "gateway_ingest_events", "Events accepted, each durable when counted.", registry=registry
-        )
-        self.ingest_bytes = Counter("gateway_ingest_bytes", "Bytes of accepted events, decoded.", registry=registry)
-        self.ingest_rejections = Counter(
-            "gateway_ingest_rejections", "Events that were refused as invalid.", registry=registry
-        )
         self.commit_seconds = Histogram(
             "gateway_log_commit_seconds",
             "Time of one group commit: write, fdatasync, probe.",

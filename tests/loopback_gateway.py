@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-from aiohttp import web
 
-from gateway.config import Activity, Delivery, Egress, Ingest, Queue, RetryPolicy, Server
+from gateway.config import Activity, Delivery, Egress, Ingest, Queue, RetryPolicy, Server, TcpAddress
 from gateway.delivery.supervisor import Supervisor
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
@@ -31,7 +30,8 @@ from gateway.providers.trace import Trace
 from gateway.queue import Consumer
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
-from gateway.server.app import build_app, make_runner
+from gateway.server.app import build_app
+from gateway.server.listener import Listener
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
 from tests.faulty_files import FaultyFiles
@@ -162,7 +162,7 @@ class Gateway:
             random=lambda: 0.5,
         )
         resources.push_async_callback(self.supervisor.close)
-        app = build_app(
+        self.app = build_app(
             catalog=self.catalog,
             service=service,
             keys=KeyService(self.catalog, clock=self.clock),
@@ -177,13 +177,13 @@ class Gateway:
             clock=self.clock,
             stopping=self.stopping.is_set,
         )
-        await self._listen(resources, make_runner(app, server))
+        await self._listen(resources, Listener(self.app, server))
 
-    async def _listen(self, resources: AsyncExitStack, runner: web.AppRunner) -> None:
-        await runner.setup()
-        resources.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = runner.addresses[0][1]
+    async def _listen(self, resources: AsyncExitStack, listener: Listener) -> None:
+        self.listener = listener
+        resources.push_async_callback(listener.stop)
+        address = await listener.start(TcpAddress("127.0.0.1", 0))
+        self.port = int(address.rpartition(":")[2])
         self._client = aiohttp.ClientSession(f"http://127.0.0.1:{self.port}", auto_decompress=False)
         resources.push_async_callback(self._client.close)
 

@@ -62,9 +62,9 @@ class KeyService:
         self._catalog = catalog
         self._clock = clock
 
-    def authenticate(self, presented: str) -> ApiKey | None:
-        """The key that a caller presents, None when there is none like it or it has expired. Waits for nothing."""
-        key = self._catalog.key_for(api_key_digest(presented))
+    def find(self, digest: str) -> ApiKey | None:
+        """The key whose ``api_key_digest`` this is, None when there is none or it has expired. Waits for nothing."""
+        key = self._catalog.key_for(digest)
         return None if key is None or self._has_expired(key) else key
 
     def list(self, caller: ApiKey) -> list[ApiKey]:

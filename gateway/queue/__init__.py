@@ -17,7 +17,7 @@ A *subject* addresses a frame of events: the stream of a tenant, or (for backfil
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -215,6 +215,14 @@ class EventQueue(Protocol):
 
         All of the entries are stored or, when this raises, none is promised. A cancelled caller's entries may still be
         stored. Raises QueueFull or QueueUnavailable, both to be answered with Retry-After.
+        """
+
+    def submit(self, entries: Sequence[Entry], done: Callable[[BaseException | None], None]) -> bool:
+        """``append`` for many small ones: ``done`` is called, in the loop, with None once the entries are on stable
+        storage, or with what ``append`` would have raised.
+
+        Raises what is known at once; ``done`` is then not called. False, and nothing done: too much waits to be
+        stored already; ``append`` waits for its turn.
         """
 
     async def add_consumer(self, consumer_id: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:

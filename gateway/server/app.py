@@ -1,11 +1,11 @@
-"""The HTTP application, made from the route table, and the runner that serves it."""
+"""The HTTP application, made from the route table."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.clock import Clock
 from gateway.config import Ingest, Server
@@ -13,23 +13,25 @@ from gateway.delivery import Streams
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.history import HistoryStore
+from gateway.destinations.ids import api_key_digest
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
+from gateway.errors import RequestRejected
 from gateway.queue import EventQueue
-from gateway.server.auth import NOBODY, authenticate, refusal
+from gateway.server.answers import Answer
+from gateway.server.auth import NOBODY, admitted, presented_key
 from gateway.server.buffering import Budget
-from gateway.server.call import Call, Parts
+from gateway.server.call import PARTS, Call, Parts
 from gateway.server.console_files import add_console
+from gateway.server.front.wire import CONTINUE
+from gateway.server.handler import proper_http_middleware, without_software
 from gateway.server.live import Live
-from gateway.server.metrics import BooksCollector
+from gateway.server.metrics import BooksCollector, IngestCounts
 from gateway.server.openapi import document
 from gateway.server.problems import problems_middleware
 from gateway.server.quarantine import Quarantine
 from gateway.server.routes import ROUTES, Route
 from gateway.telemetry import Metrics
-
-_HEADER_LINE_BYTES_MAX = 8_190
-_SHUTDOWN_S = 5.0
 
 
 def build_app(
@@ -58,6 +60,7 @@ def build_app(
         trail=trail,
         live=Live(catalog, streams, clock),
         metrics=metrics,
+        counts=IngestCounts(),
         ingest=ingest,
         server=server,
         clock=clock,
@@ -66,10 +69,13 @@ def build_app(
         stopping=stopping,
         data_dir=data_dir,
     )
+    metrics.registry.register(parts.counts)
     metrics.registry.register(BooksCollector(catalog, queue, streams))
-    app = web.Application(middlewares=[problems_middleware])
+    app = web.Application(middlewares=[problems_middleware, proper_http_middleware])
+    app[PARTS] = parts
+    app.on_response_prepare.append(without_software)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _handler(route, parts))
+        app.router.add_route(route.method, route.path, _handler(route, parts), expect_handler=_decide_later)
     description = document(ROUTES)
 
     async def openapi(_: web.Request) -> web.Response:
@@ -80,33 +86,34 @@ def build_app(
     return app
 
 
-def make_runner(app: web.Application, server: Server) -> web.AppRunner:
-    """Bodies are not decompressed by aiohttp: ``gateway.server.body`` does that with a bound on every step."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        keepalive_timeout=server.keep_alive_s,
-        max_line_size=_HEADER_LINE_BYTES_MAX,
-        max_field_size=_HEADER_LINE_BYTES_MAX,
-        shutdown_timeout=_SHUTDOWN_S,
-        read_bufsize=1 << 18,
-    )
-
-
 def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Who calls is found out before anything of the request is looked at."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.is_open:
             return await route.handler(Call(request, parts, NOBODY))
-        caller = authenticate(request, parts.keys)
-        if isinstance(caller, web.Response):
-            return caller
-        refused = refusal(caller, route.scope)
-        if refused is not None:
-            return refused
+        headers = request.headers
+        presented = presented_key(headers.get("X-API-Key"), headers.get("Authorization"))
+        digest = None if presented is None else api_key_digest(presented)
+        caller = admitted(digest, parts.keys, route.scope)
+        if isinstance(caller, Answer):
+            return caller.response()
+        await _proceed(request)
         return await route.handler(Call(request, parts, caller))
 
     return handle
+
+
+async def _decide_later(_: web.Request) -> None:
+    """``Expect`` is answered by ``_proceed``: who may not call is refused before the body is asked for."""
+
+
+async def _proceed(request: web.Request) -> None:
+    """Ask for the body where the client waits for that. Raises RequestRejected for what else it may expect."""
+    expected = request.headers.get("Expect", "").lower()
+    if not expected or request.version != HttpVersion11:
+        return
+    if expected != "100-continue":
+        raise RequestRejected("Expect may be 100-continue, and nothing else", status=417)
+    await request.writer.write(CONTINUE)
+    request.writer.output_size = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import zstandard
 from aiohttp import web
@@ -18,6 +18,45 @@ _ZSTD_WINDOW_BYTES_MAX = 8 << 20
 _ZSTD_SLICE_BYTES = 256
 _LOOK_EVERY_S = 0.2  # whether the gateway is stopping, while a sender pauses
 _STOPPING_RETRY_AFTER_S = 5.0
+_EARNING_BYTES = 1 << 10  # what a sender must send to earn another timeout: one byte at a time gets nobody far
+
+
+class Source(NamedTuple):
+    """A request's body, whichever way it comes in, and what its head says of it.
+
+    ``read`` gives the next bytes, none at the end. It raises RequestRejected with 400 for framing that is broken or cut
+    off; cancelling it loses nothing. ``length`` is None where the head does not say.
+    """
+
+    read: Callable[[], Awaitable[bytes]]
+    content_type: str | None
+    encoding: str
+    length: int | None
+
+
+def source_of(request: web.Request) -> Source:
+    async def read() -> bytes:
+        try:
+            return await request.content.readany()
+        except (web.RequestPayloadError, ConnectionError):
+            raise cut_off() from None
+
+    encoding = request.headers.get("Content-Encoding", "")
+    return Source(read, request.headers.get("Content-Type"), encoding_of(encoding), request.content_length)
+
+
+def encoding_of(text: str) -> str:
+    """As ``Content-Encoding`` names it, ``identity`` for none."""
+    return text.strip().lower() or "identity"
+
+
+def stopping() -> QueueUnavailable:
+    text = "the gateway is stopping; send the request again to the next one"
+    return QueueUnavailable(text, retry_after_s=_STOPPING_RETRY_AFTER_S)
+
+
+def cut_off() -> RequestRejected:
+    return RequestRejected("the body is not framed as its headers say, or was cut off", status=400)
 
 
 class _Decoder(Protocol):
@@ -107,18 +146,24 @@ class _Zstd:
 
 
 async def pieces(
-    request: web.Request, *, timeout_s: float, small_bytes: int, stopping: Callable[[], bool]
+    source: Source, *, timeout_s: float, small_bytes: int, is_stopping: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
-    """The decoded body as it comes. ``timeout_s`` is the longest wait for the next bytes of the sender.
+    """The decoded body as it comes. ``timeout_s`` is the longest wait for the next bytes of the sender, and for each
+    KiB on the whole.
 
-    Raises QueueUnavailable when the gateway is ``stopping`` before the body has ended; RequestRejected with 400 for
-    what cannot be decoded, 408 for a sender that stops, 413 for a body that has grown beyond ``small_bytes`` and
-    RATIO_MAX times what was sent, 415 for an encoding.
+    Raises QueueUnavailable when the gateway ``is_stopping`` before the body has ended; RequestRejected with 400 for
+    what cannot be decoded, 408 for a sender that stops or trickles, 413 for a body that has grown beyond
+    ``small_bytes`` and RATIO_MAX times what was sent, 415 for an encoding.
     """
     sent = decoded = 0
-    decoder = _decoder(request.headers.get("Content-Encoding", "identity").strip().lower())
+    decoder = _decoder(source.encoding)
+    loop = asyncio.get_running_loop()
+    waited_s = 0.0
     while True:
-        data = await _next(request, timeout_s, stopping)
+        allowed_s = timeout_s * (1 + sent // _EARNING_BYTES)
+        began_s = loop.time()
+        data = await _next(source, min(timeout_s, allowed_s - waited_s), is_stopping)
+        waited_s += loop.time() - began_s
         if not data:
             break
         sent += len(data)
@@ -132,26 +177,23 @@ async def pieces(
     decoder.finish()
 
 
-async def _next(request: web.Request, timeout_s: float, stopping: Callable[[], bool]) -> bytes:
+async def _next(source: Source, timeout_s: float, is_stopping: Callable[[], bool]) -> bytes:
     """Nothing at the end. Once the gateway stops, aiohttp reads no more of a body, so waiting for it is in vain."""
     left_s = timeout_s
     while left_s > 0:
-        if stopping():
-            text = "the gateway is stopping; send the request again to the next one"
-            raise QueueUnavailable(text, retry_after_s=_STOPPING_RETRY_AFTER_S)
+        if is_stopping():
+            raise stopping()
         try:
             async with asyncio.timeout(min(left_s, _LOOK_EVERY_S)):
-                return await request.content.readany()
+                return await source.read()
         except TimeoutError:
             left_s -= _LOOK_EVERY_S
-        except (web.RequestPayloadError, ConnectionError):
-            raise RequestRejected("the body is not framed as its headers say, or was cut off", status=400) from None
-    raise RequestRejected(f"no bytes came for {timeout_s:.0f} s; send the request again", status=408)
+    raise RequestRejected("the body comes too slowly, or no more of it; send the request again", status=408)
 
 
 def _decoder(encoding: str) -> _Decoder:
     match encoding:
-        case "" | "identity":
+        case "identity":
             return _Identity()
         case "gzip" | "x-gzip":
             return _Zlib("gzip")

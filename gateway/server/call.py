@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from gateway.errors import NotFound, RequestRejected
 from gateway.queue import ALL_TENANTS, Consumer, EventQueue
 from gateway.server.buffering import Budget
 from gateway.server.live import Live
+from gateway.server.metrics import IngestCounts
 from gateway.server.quarantine import Quarantine
 from gateway.telemetry import Metrics
 
@@ -40,6 +42,7 @@ class Parts(NamedTuple):
     trail: Trail
     live: Live
     metrics: Metrics
+    counts: IngestCounts
     ingest: Ingest
     server: Server
     clock: Clock
@@ -47,6 +50,9 @@ class Parts(NamedTuple):
     budget: Budget
     stopping: Callable[[], bool]
     data_dir: Path
+
+
+PARTS = web.AppKey("parts", Parts)
 
 
 class Call(NamedTuple):
@@ -91,11 +97,18 @@ class Call(NamedTuple):
     async def _body(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self.request.content.iter_any():
-            size += len(chunk)
-            if size > MANAGEMENT_BODY_BYTES_MAX:
-                raise RequestRejected(f"the body is over {MANAGEMENT_BODY_BYTES_MAX} bytes", status=413)
-            chunks.append(chunk)
+        timeout_s = self.parts.server.body_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for chunk in self.request.content.iter_any():
+                    size += len(chunk)
+                    if size > MANAGEMENT_BODY_BYTES_MAX:
+                        raise RequestRejected(f"the body is over {MANAGEMENT_BODY_BYTES_MAX} bytes", status=413)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise RequestRejected(
+                f"the body did not come within {timeout_s:.0f} s; send it again", status=408
+            ) from None
         return b"".join(chunks)
 
     def choice(self, name: str, choices: Collection[str], *, default: str) -> str:

@@ -8,21 +8,27 @@ time, so that memory stays flat. What one request must hold whole (an array, a s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from email.message import EmailMessage
+from functools import lru_cache
 
 import msgspec
 from aiohttp import web
 
+from gateway.destinations.store import ApiKey
 from gateway.errors import Overloaded, RequestRejected
-from gateway.event import Checked, Rejection, Rules, check, check_objects
+from gateway.event import Checked, Rejection, Rules, checking, checking_objects
 from gateway.queue import Subject, SubjectKind
-from gateway.server.body import pieces
-from gateway.server.call import Call, answer
-from gateway.server.problems import ProblemEntry, answer_to, problem
+from gateway.server.answers import Answer, told
+from gateway.server.body import Source, pieces, source_of
+from gateway.server.call import Call, Parts
+from gateway.server.lines import Piece, cut
+from gateway.server.problems import ProblemEntry, answer_to, problem_answer
 from gateway.server.white_space import without_white_space
 
 APPENDS_IN_FLIGHT_MAX = 4
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+_LONG_LINE_KEPT_BYTES = 4096
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -62,25 +68,24 @@ class _Tally:
         self.rejected += count
         self.errors.append(error)
 
-    def response(self) -> web.Response:
+    def answer(self) -> Answer:
         if not self.rejected:
             return (
-                answer(Accepted(self.accepted), 202) if self.accepted else problem(400, "there is no event in the body")
+                told(Accepted(self.accepted), 202)
+                if self.accepted
+                else problem_answer(400, "there is no event in the body")
             )
         truncated = self.rejected > len(self.errors)
         if self.accepted:
-            return answer(PartlyAccepted(self.accepted, self.rejected, self.errors, truncated), 207)
+            return told(PartlyAccepted(self.accepted, self.rejected, self.errors, truncated), 207)
         noun = "event is" if self.rejected == 1 else "events are"
-        return problem(400, f"none of the {self.rejected} {noun} valid; nothing was taken", errors=self.errors)
+        return problem_answer(400, f"none of the {self.rejected} {noun} valid; nothing was taken", errors=self.errors)
 
 
 async def post_events(call: Call) -> web.Response:
     """Events of the caller's tenant, or of any for an operator."""
-    ingest = call.parts.ingest
-    rules = Rules(
-        event_bytes_max=ingest.event_bytes_max, tenant_id=call.caller.tenant_id, rejections_max=ingest.errors_max
-    )
-    return await take_in(call, rules)
+    rules = rules_for(call.parts, call.caller.tenant_id)
+    return (await take_in(call.parts, source_of(call.request), rules, call.caller)).response()
 
 
 async def post_backfill(call: Call) -> web.Response:
@@ -93,65 +98,86 @@ async def post_backfill(call: Call) -> web.Response:
         subject=Subject(SubjectKind.BACKFILL, destination.id),
         rejections_max=call.parts.ingest.errors_max,
     )
-    return await take_in(call, rules)
+    return (await take_in(call.parts, source_of(call.request), rules, call.caller)).response()
 
 
-async def take_in(call: Call, rules: Rules) -> web.Response:
+def rules_for(parts: Parts, tenant_id: str) -> Rules:
+    """Those of ``POST /v1/audit/events`` for a caller of this tenant."""
+    ingest = parts.ingest
+    return Rules(event_bytes_max=ingest.event_bytes_max, tenant_id=tenant_id, rejections_max=ingest.errors_max)
+
+
+async def take_in(parts: Parts, source: Source, rules: Rules, caller: ApiKey) -> Answer:
     """Read, check, store, answer; and count."""
-    metrics = call.parts.metrics
-    tally = _Tally(call.parts.ingest.errors_max)
-    response = await _response(call, rules, tally)
-    metrics.ingest_requests.labels(str(response.status)).inc()
-    metrics.ingest_events.inc(tally.accepted)
-    metrics.ingest_bytes.inc(tally.accepted_bytes)
-    metrics.ingest_rejections.inc(tally.rejected)
-    return response
+    tally = _Tally(parts.ingest.errors_max)
+    answer = await _answer(parts, source, rules, caller, tally)
+    parts.counts.add(answer.status, tally.accepted, tally.accepted_bytes, tally.rejected)
+    return answer
 
 
-async def _response(call: Call, rules: Rules, tally: _Tally) -> web.Response:
+async def _answer(parts: Parts, source: Source, rules: Rules, caller: ApiKey, tally: _Tally) -> Answer:
     try:
-        if _is_ndjson(call.request):
-            return await _Intake(call, rules, tally).run()
-        return await _take_whole(call, rules, tally)
+        if is_ndjson(source.content_type):
+            return await _Intake(parts, source, rules, caller, tally).run()
+        return await _take_whole(parts, source, rules, caller, tally)
     except (RequestRejected, Overloaded) as error:
         return answer_to(error)
 
 
-def _is_ndjson(request: web.Request) -> bool:
+def is_ndjson(content_type: str | None) -> bool:
     """Raises RequestRejected with 415 for what is neither NDJSON nor JSON in UTF-8."""
-    if request.charset is not None and request.charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+    media_type, charset = _parts_of(content_type or "")
+    if charset is not None and charset.lower() not in ("utf-8", "utf8", "us-ascii"):
         raise RequestRejected("the body must be UTF-8", status=415)
-    if request.headers.get("Content-Type") is not None:
-        if request.content_type in _NDJSON:
-            return True
-        if request.content_type == "application/json":
-            return False
+    if media_type in _NDJSON:
+        return True
+    if media_type == "application/json":
+        return False
     raise RequestRejected("Content-Type must be application/x-ndjson or application/json", status=415)
 
 
-async def _take_whole(call: Call, rules: Rules, tally: _Tally) -> web.Response:
+@lru_cache(256)
+def _parts_of(content_type: str) -> tuple[str, str | None]:
+    """Media type and character set, both as written but for the type's case."""
+    message = EmailMessage()
+    try:
+        message["Content-Type"] = content_type
+        charset = message.get_param("charset")
+    except (ValueError, IndexError):  # the library's own reader stumbles over some
+        return "", None
+    return message.get_content_type(), str(charset) if charset is not None else None
+
+
+async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey, tally: _Tally) -> Answer:
     """One object, or an array of objects: it must fit in memory, since only its end shows that it is JSON."""
-    parts = call.parts
     limit = parts.ingest.body_bytes_max
     held: list[bytes] = []
     size = 0
-    is_encoded = call.request.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-    declared = None if is_encoded else call.request.content_length
+    declared = source.length if source.encoding == "identity" else None
     async with parts.budget.hold(limit if declared is None else min(declared, limit)):
-        body = pieces(call.request, timeout_s=parts.server.body_timeout_s, small_bytes=limit, stopping=parts.stopping)
+        body = pieces(source, timeout_s=parts.server.body_timeout_s, small_bytes=limit, is_stopping=parts.stopping)
         async for piece in body:
             size += len(piece)
             if size > limit:
                 text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
                 raise RequestRejected(text, status=413)
             held.append(piece)
-        checked = check_objects(_objects(b"".join(held)), rules)
+        checked = await _gently(checking_objects(_objects(b"".join(held)), rules))
         if checked.entries:
             await parts.queue.append(checked.entries)
     _count(tally, checked)
     if checked.rejections and checked.accepted:
-        await _quarantine(call, checked.rejections)
-    return tally.response()
+        await _quarantine(parts, caller, checked.rejections)
+    return tally.answer()
+
+
+async def _gently(steps: Iterator[Checked | None]) -> Checked:
+    """Other requests go on between the steps: a body of nothing but rubbish takes longest to be checked."""
+    for checked in steps:
+        if checked is not None:
+            return checked
+        await asyncio.sleep(0)
+    raise AssertionError("the last step is the result")
 
 
 def _objects(body: bytes) -> list[bytes]:
@@ -177,16 +203,15 @@ def _count(tally: _Tally, checked: Checked) -> None:
     tally.refuse(checked.rejections, checked.rejected)
 
 
-async def _quarantine(call: Call, rejections: list[Rejection]) -> None:
-    await call.parts.quarantine.keep(rejections, key_id=call.caller.id, tenant_id=call.caller.tenant_id)
+async def _quarantine(parts: Parts, caller: ApiKey, rejections: list[Rejection]) -> None:
+    await parts.quarantine.keep(rejections, key_id=caller.id, tenant_id=caller.tenant_id)
 
 
 class _Intake:
     """NDJSON in pieces. The refused lines are kept back until it is clear whether anything was accepted."""
 
-    def __init__(self, call: Call, rules: Rules, tally: _Tally) -> None:
-        self._call, self._rules, self._tally = call, rules, tally
-        self._piece_bytes = call.parts.ingest.piece_bytes
+    def __init__(self, parts: Parts, source: Source, rules: Rules, caller: ApiKey, tally: _Tally) -> None:
+        self._parts, self._source, self._rules, self._caller, self._tally = parts, source, rules, caller, tally
         self._line = 1
         self._overload: Overloaded | None = None
         self._not_taken_from: int | None = None
@@ -196,14 +221,21 @@ class _Intake:
         self._admitted = asyncio.Event()
         self._admitted.set()
 
-    async def run(self) -> web.Response:
+    async def run(self) -> Answer:
         slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
         broken: RequestRejected | None = None
+        ingest = self._parts.ingest
+        body = pieces(
+            self._source,
+            timeout_s=self._parts.server.body_timeout_s,
+            small_bytes=ingest.body_bytes_max,
+            is_stopping=self._parts.stopping,
+        )
         async with asyncio.TaskGroup() as group:
             try:
-                async for piece, oversized in self._pieces():
+                async for piece in cut(body, piece_bytes=ingest.piece_bytes, line_bytes_max=ingest.event_bytes_max):
                     await slots.acquire()
-                    self._work(piece, oversized, group, slots)
+                    await self._work(piece, group, slots)
                     await self._admitted.wait()  # a piece without its share of the memory is the last that is read
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
@@ -217,8 +249,8 @@ class _Intake:
         if self._not_taken_from is not None:
             self._note_not_taken()
         if self._kept_back and self._tally.accepted:
-            await _quarantine(self._call, self._kept_back)
-        return self._tally.response()
+            await _quarantine(self._parts, self._caller, self._kept_back)
+        return self._tally.answer()
 
     def _give_up(self, error: RequestRejected) -> None:
         """The body is broken behind what was taken: say so beside it, or refuse the request."""
@@ -232,15 +264,14 @@ class _Intake:
         text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
         self._tally.note(ProblemEntry(line=self._not_taken_from, id=None, message=text), self._not_taken)
 
-    def _work(
-        self, piece: bytes, oversized: Rejection | None, group: asyncio.TaskGroup, slots: asyncio.Semaphore
-    ) -> None:
-        if oversized is not None:
-            self._refuse([oversized], 1)
+    async def _work(self, piece: Piece, group: asyncio.TaskGroup, slots: asyncio.Semaphore) -> None:
+        if piece.is_too_long:
+            message = f"the event has more than the {self._rules.event_bytes_max} bytes that one may have"
+            self._refuse([Rejection(self._line, None, message, piece.text[:_LONG_LINE_KEPT_BYTES])], 1)
             self._line += 1
             slots.release()
             return
-        checked = check(piece, self._rules, first_line=self._line)
+        checked = await _gently(checking(piece.text, self._rules, first_line=self._line))
         first_line, self._line = self._line, self._line + checked.lines
         if self._overload is not None:
             self._skip(first_line, checked)
@@ -256,9 +287,9 @@ class _Intake:
     async def _append(self, checked: Checked, first_line: int, slots: asyncio.Semaphore) -> None:
         try:
             size = sum(len(entry.payload) for entry in checked.entries)
-            async with self._call.parts.budget.hold(size):
+            async with self._parts.budget.hold(size):
                 self._admitted.set()
-                await self._call.parts.queue.append(checked.entries)
+                await self._parts.queue.append(checked.entries)
             self._tally.accepted += checked.accepted
             self._tally.accepted_bytes += size
         except Overloaded as error:
@@ -273,66 +304,8 @@ class _Intake:
 
     def _refuse(self, rejections: list[Rejection], count: int) -> None:
         self._tally.refuse(rejections, count)
-        ingest = self._call.parts.ingest
+        ingest = self._parts.ingest
         for rejection in rejections:
             if len(self._kept_back) < ingest.errors_max and self._kept_back_bytes < ingest.body_bytes_max:
                 self._kept_back.append(rejection)
                 self._kept_back_bytes += len(rejection.raw)
-
-    async def _pieces(self) -> AsyncIterator[tuple[bytes, Rejection | None]]:
-        """The body cut at line ends, each piece about ``piece_bytes``; a line that is too long comes as its
-        rejection.
-        """
-        parts = self._call.parts
-        event_bytes_max = parts.ingest.event_bytes_max
-        held: list[bytes] = []
-        size = 0
-        cutter = _LongLine(event_bytes_max)
-        body = pieces(
-            self._call.request,
-            timeout_s=parts.server.body_timeout_s,
-            small_bytes=parts.ingest.body_bytes_max,
-            stopping=parts.stopping,
-        )
-        async for data in body:
-            rest = cutter.skip(data)
-            if rest is None:
-                continue
-            held.append(rest)
-            size += len(rest)
-            if size < self._piece_bytes:
-                continue
-            joined = b"".join(held)
-            cut = joined.rfind(b"\n") + 1
-            if cut:
-                yield joined[:cut].removesuffix(b"\n"), None
-            held, size = [joined[cut:]], len(joined) - cut
-            if size > event_bytes_max:
-                yield b"", cutter.begin(held[0], self._line)
-                held, size = [], 0
-        last = b"".join(held)
-        if last:
-            yield last, None
-
-
-class _LongLine:
-    """Passes over the rest of a line that is longer than an event may be, without keeping it."""
-
-    def __init__(self, event_bytes_max: int) -> None:
-        self._max = event_bytes_max
-        self._skipping = False
-
-    def begin(self, start: bytes, line: int) -> Rejection:
-        self._skipping = True
-        message = f"the event has more than the {self._max} bytes that one may have"
-        return Rejection(line, None, message, start[:4096])
-
-    def skip(self, data: bytes) -> bytes | None:
-        """What of the data belongs to other lines; None while it is all of the long one."""
-        if not self._skipping:
-            return data
-        end = data.find(b"\n")
-        if end < 0:
-            return None
-        self._skipping = False
-        return data[end + 1 :]

@@ -1,4 +1,4 @@
-"""What ``/metrics`` shows of the books: read from the queue and the streams at scrape time, so that nothing is
+"""What ``/metrics`` shows of ingest and of the books: read at scrape time from where it is known, so that nothing is
 counted twice.
 """
 
@@ -22,6 +22,32 @@ _COUNTERS: Mapping[str, str] = {
     "dropped": "Events in gaps.",
     "filtered": "Events that its filter leaves out.",
 }
+
+
+class IngestCounts(Collector):
+    """What became of the requests to ingest. Plain numbers: a small request costs less than the library's counters."""
+
+    def __init__(self) -> None:
+        self.requests: dict[int, int] = {}
+        self.events = self.event_bytes = self.rejections = 0
+
+    def add(self, status: int, events: int = 0, event_bytes: int = 0, rejections: int = 0) -> None:
+        self.requests[status] = self.requests.get(status, 0) + 1
+        self.events += events
+        self.event_bytes += event_bytes
+        self.rejections += rejections
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("gateway_ingest_requests", "Ingest requests by answer.", labels=["status"])
+        for status, count in self.requests.items():
+            requests.add_metric([str(status)], count)
+        yield requests
+        for name, text, value in (
+            ("gateway_ingest_events", "Events accepted, each durable when counted.", self.events),
+            ("gateway_ingest_bytes", "Bytes of accepted events, decoded.", self.event_bytes),
+            ("gateway_ingest_rejections", "Events that were refused as invalid.", self.rejections),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
 
 
 class BooksCollector(Collector):

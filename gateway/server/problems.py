@@ -21,6 +21,7 @@ from gateway.errors import (
     RequestRejected,
     StoreUnavailable,
 )
+from gateway.server.answers import Answer
 from gateway.telemetry import Event
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,6 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STORE_RETRY_AFTER_S = 5
 _DISK_RETRY_AFTER_S = 5
+_INSIDE = "the gateway could not do this; its log says why"
 
 
 class ProblemEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,70 +58,90 @@ def problem(
     errors: Sequence[ProblemEntry] = (),
     headers: dict[str, str] | None = None,
 ) -> web.Response:
+    return problem_answer(status, detail, errors=errors, headers=headers).response()
+
+
+def problem_answer(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[ProblemEntry] = (),
+    headers: dict[str, str] | None = None,
+) -> Answer:
     title = HTTPStatus(status).phrase
     body = Problem("about:blank", title, status, detail, list(errors) if errors else msgspec.UNSET)
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/problem+json", headers=headers
-    )
+    return Answer(status, msgspec.json.encode(body), "application/problem+json", headers or {})
 
 
-def answer_to(error: GatewayError) -> web.Response:
+def answer_to(error: GatewayError) -> Answer:
     """The answer that a fault becomes."""
     match error:
         case RequestRejected():
             fields = [ProblemEntry(field=field, message=message) for field, message in error.errors]
-            return problem(error.status, error.detail, errors=fields)
+            return problem_answer(error.status, error.detail, errors=fields)
         case QueueFull():
-            return problem(429, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
+            return problem_answer(429, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
         case Overloaded():
-            return problem(503, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
+            return problem_answer(503, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
         case NotFound():
-            return problem(404, str(error))
+            return problem_answer(404, str(error))
         case Conflict():
-            return problem(409, str(error))
+            return problem_answer(409, str(error))
         case EgressBlocked():
-            return problem(422, str(error), errors=[ProblemEntry(field="endpoint", message=str(error))])
+            return problem_answer(422, str(error), errors=[ProblemEntry(field="endpoint", message=str(error))])
         case StoreUnavailable():
-            return problem(503, str(error), headers={"Retry-After": str(_STORE_RETRY_AFTER_S)})
+            return problem_answer(503, str(error), headers={"Retry-After": str(_STORE_RETRY_AFTER_S)})
         case _:
-            return problem(500, "the gateway could not do this; its log says why")
+            return problem_answer(500, _INSIDE)
+
+
+def answer_to_any(error: Exception, **where: str) -> Answer:
+    """The answer that an exception becomes; one that nobody foresaw goes to the log, with ``where`` it happened."""
+    if isinstance(error, GatewayError):
+        answer = answer_to(error)
+        if answer.status != 500:
+            return answer
+    elif isinstance(error, OSError):
+        retry = {"Retry-After": str(_DISK_RETRY_AFTER_S)}
+        answer = problem_answer(503, "the disk of the data directory fails; the log says how", headers=retry)
+    else:
+        answer = problem_answer(500, _INSIDE)
+    structlog.get_logger().error(Event.REQUEST_FAILED, exc_info=error, **where)
+    return answer
+
+
+def plain_request_id(given: str) -> str:
+    """The caller's own where it is a plain one, else nothing."""
+    return given if _REQUEST_ID.fullmatch(given) else ""
 
 
 @web.middleware
 async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn faults into problems, and give every answer its request id and the headers that browsers heed."""
-    given = request.headers.get("X-Request-Id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    response = await _answered(request, handler, request_id)
+    name = plain_request_id(request.headers.get("X-Request-Id", "")) or secrets.token_hex(16)
+    response = await _answered(request, handler, name)
     if not response.prepared:
-        response.headers["X-Request-Id"] = request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        if request.path.startswith("/v1/"):
-            response.headers["Cache-Control"] = "no-store"
+        dress(response, name, request.path)
     return response
 
 
-async def _answered(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+def dress(response: web.StreamResponse, name: str, path: str) -> None:
+    """``name`` is the request's id."""
+    response.headers["X-Request-Id"] = name
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if path.startswith("/v1/"):
+        response.headers["Cache-Control"] = "no-store"
+
+
+async def _answered(request: web.Request, handler: Handler, name: str) -> web.StreamResponse:
     try:
         return await handler(request)
-    except GatewayError as error:
-        response = answer_to(error)
-        if response.status == 500:
-            structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
-        return response
     except web.HTTPException as error:
         return _of_framework(request, error)
     except (ConnectionError, TimeoutError):
         raise
-    except OSError as error:
-        structlog.get_logger().error(Event.REQUEST_FAILED, request_id=request_id, exc_info=error)
-        retry = {"Retry-After": str(_DISK_RETRY_AFTER_S)}
-        return problem(503, "the disk of the data directory fails; the log says how", headers=retry)
     except Exception as error:  # noqa: BLE001 - the last line: no fault of ours may end as a stack trace at a caller
-        structlog.get_logger().error(
-            Event.REQUEST_FAILED, request_id=request_id, method=request.method, path=request.path, exc_info=error
-        )
-        return problem(500, "the gateway could not do this; its log says why")
+        return answer_to_any(error, request_id=name, method=request.method, path=request.path).response()
 
 
 def _of_framework(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -10,10 +10,11 @@ import json
 import re
 from datetime import datetime
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.event import Rules, check, check_objects
+from gateway.event import Rules, check, check_at_once, check_objects, checking
 from gateway.queue import Entry
 from tests.events import REAL_EVENTS, REQUIRED, event
 
@@ -200,3 +201,34 @@ def test_a_body_comes_to_the_same_as_its_lines(lines: list[bytes], rules: Rules)
     assert at_once.rejections == one_by_one.rejections
     assert (at_once.accepted, at_once.lines) == (one_by_one.accepted, body.count(b"\n") + 1)
     assert at_once.accepted == sum(entry.count for entry in at_once.entries)
+
+
+def test_bodies_against_the_model(soak: bool) -> None:
+    """Whole bodies against the rules, line by line: those that are looked at in several steps, with few rejections
+    told, and single events, which have a way of their own.
+    """
+
+    @settings(max_examples=100_000 if soak else 300, deadline=None, derandomize=not soak, database=None)
+    @given(
+        st.lists(st.one_of(st.sampled_from(GOOD), damaged(), st.sampled_from([b"", b"x", b"{", b" \r"])), max_size=6),
+        st.sampled_from([1, 600]),
+        st.sampled_from([RULES, TENANT_RULES]),
+    )
+    def agree(lines: list[bytes], times: int, rules: Rules) -> None:
+        few = msgspec.structs.replace(rules, rejections_max=3)
+        body = b"\n".join(lines * times)
+        parts = [part.strip(WHITE) for line in lines for part in line.split(b"\n")] * times
+        good = [part for part in parts if is_event(part, rules)]
+        steps = list(checking(body, few))
+        checked = steps[-1]
+        assert checked is not None
+        assert all(step is None for step in steps[:-1])
+        taken = [line for entry in checked.entries for line in entry.payload.split(b"\n")]
+        assert sorted(taken) == sorted(good)
+        assert checked.rejected == len([part for part in parts if part]) - len(good)
+        assert len(checked.rejections) == min(3, checked.rejected)
+        assert checked.lines == len(parts) or not body.strip(WHITE)
+        at_once = check_at_once(body, few)
+        assert at_once is None or (at_once.entries, at_once.rejected) == (checked.entries, 0)
+
+    agree()

@@ -1,6 +1,7 @@
 """The group commit: appends that wait while one is being written go into the next one together, and share its sync.
 
-One commit is in flight at a time, in a thread of its own. What the disk fails is answered with a time to come back;
+One commit is in flight at a time, in a thread of its own. It begins at the end of the turn of the loop in which the
+first append came, so that all of that turn share it. What the disk fails is answered with a time to come back;
 whether it takes writes again is tried once a second, also when no producer comes.
 """
 
@@ -15,20 +16,21 @@ import msgspec
 import structlog
 
 from gateway.clock import Clock
-from gateway.errors import QueueUnavailable
+from gateway.errors import QueueFull, QueueUnavailable
 from gateway.queue import Entry
 from gateway.queue.wal.writer import Committed, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 COMMIT_BYTES_MAX = 8 << 20
 RETRY_AFTER_S = 5.0
+ASK_AHEAD_BYTES = 1 << 20  # how much room for small appends is asked for at a time
 HEAL_INTERVAL_S = 1.0
 
 
-class _Append(msgspec.Struct, frozen=True):
+class _Append(msgspec.Struct, frozen=True, gc=False):
     entries: Sequence[Entry]
     size_bytes: int
-    waiter: asyncio.Future[None]
+    done: Callable[[BaseException | None], None]
 
 
 class GroupCommit:
@@ -57,7 +59,9 @@ class GroupCommit:
         self._pending: deque[_Append] = deque()
         self._pending_bytes = 0
         self._room = asyncio.Event()
+        self._granted_bytes = 0  # pending bytes that there is room for, as far as was asked since the last commit
         self._busy = False
+        self._beginning = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._refusing = False
@@ -75,11 +79,25 @@ class GroupCommit:
             await self._room.wait()
             self._refuse_if_needed(size)
         waiter: asyncio.Future[None] = self._loop.create_future()
-        waiter.add_done_callback(_retrieve)
-        self._pending.append(_Append(entries, size, waiter))
+        self._hand_over(entries, size, lambda error: _settle(waiter, error))
+        await waiter
+
+    def submit(self, entries: Sequence[Entry], done: Callable[[BaseException | None], None]) -> bool:
+        """As ``EventQueue.submit``."""
+        size = sum([len(entry.payload) for entry in entries])
+        self._refuse_if_needed(size)
+        if self._pending_bytes and self._pending_bytes + size > self._pending_bytes_max:
+            return False
+        self._hand_over(entries, size, done)
+        return True
+
+    def _hand_over(self, entries: Sequence[Entry], size: int, done: Callable[[BaseException | None], None]) -> None:
+        self._pending.append(_Append(entries, size, done))
         self._pending_bytes += size
-        self._begin_next()
-        await asyncio.shield(waiter)
+        if not self._busy and not self._beginning:
+            self._beginning = True
+            self._idle.clear()
+            self._loop.call_soon(self._begin_first)
 
     def refuse(self) -> None:
         """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
@@ -113,7 +131,19 @@ class GroupCommit:
             raise QueueUnavailable(text, retry_after_s=RETRY_AFTER_S)
         if self.problem and self._clock.monotonic_s() < self._retry_at_s:
             raise QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S)
-        self._refuse_if_full(self._pending_bytes + size)
+        wanted = self._pending_bytes + size
+        if wanted > self._granted_bytes:
+            self._granted_bytes = 0
+            try:
+                self._refuse_if_full(wanted + ASK_AHEAD_BYTES)
+                self._granted_bytes = wanted + ASK_AHEAD_BYTES
+            except QueueFull:
+                self._refuse_if_full(wanted)
+
+    def _begin_first(self) -> None:
+        self._beginning = False
+        if not self._busy:
+            self._begin_next()
 
     def _begin_next(self) -> None:
         if self._busy or not self._pending:
@@ -133,6 +163,7 @@ class GroupCommit:
 
     def _finish(self, batch: list[_Append], size: int, started_s: float, done: Future[Committed]) -> None:
         self._pending_bytes -= size
+        self._granted_bytes = 0
         error = done.exception()
         if error is None:
             self._metrics.commit_seconds.observe(self._clock.monotonic_s() - started_s)
@@ -142,8 +173,10 @@ class GroupCommit:
         else:
             self._fail(error)
         for append in batch:
-            if not append.waiter.done():
-                self._answer(append.waiter, error)
+            try:
+                append.done(None if error is None else self._answer(error))
+            except Exception as fault:  # noqa: BLE001 - one appender's bug must not keep the others waiting
+                self._loop.call_exception_handler({"message": "an appender failed", "exception": fault})
         self._room.set()
         self._end()
 
@@ -166,16 +199,17 @@ class GroupCommit:
             self.problem = "the disk of the data directory fails to write; check it and its file system"
         structlog.get_logger().error(Event.LOG_COMMIT_FAILED, error=str(error), problem=self.problem)
 
-    def _answer(self, waiter: asyncio.Future[None], error: BaseException | None) -> None:
-        if error is None:
-            waiter.set_result(None)
-        elif isinstance(error, OSError):
-            waiter.set_exception(QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S))
-        else:
-            waiter.set_exception(error)
+    def _answer(self, error: BaseException) -> BaseException:
+        if isinstance(error, OSError):
+            return QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S)
+        return error
 
 
-def _retrieve(waiter: asyncio.Future[None]) -> None:
-    """A cancelled caller leaves its waiter behind; look at its exception so that nobody reports it as forgotten."""
-    if not waiter.cancelled():
-        waiter.exception()
+def _settle(waiter: asyncio.Future[None], error: BaseException | None) -> None:
+    """A cancelled caller has left its waiter behind."""
+    if waiter.done():
+        return
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)

@@ -106,6 +106,9 @@ class WalQueue:
     async def append(self, entries: Sequence[Entry]) -> None:
         await self._commits.append(entries)
 
+    def submit(self, entries: Sequence[Entry], done: Callable[[BaseException | None], None]) -> bool:
+        return self._commits.submit(entries, done)
+
     async def add_consumer(self, consumer_id: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
         async with self._admission_lock:
             known = self._consumers.get(consumer_id)

@@ -114,9 +114,8 @@ async def test_what_a_caller_gets_to_see_of_each_fault() -> None:
         (ConnectFailed("refused"), 500, None, []),
     ]
     for fault, status, retry_after, fields in faults:
-        response = answer_to(fault)
-        assert isinstance(response.body, bytes)
-        answer = Answer(response.status, response.headers, response.body)
+        told = answer_to(fault)
+        answer = Answer(told.status, {"Content-Type": told.media_type, **told.headers}, told.body)
         assert (answer.problem["status"], answer.headers.get("Retry-After")) == (status, retry_after)
         assert list(answer.errors()) == fields
 
@@ -204,25 +203,28 @@ async def test_no_answer_shows_a_secret(gateway: Gateway, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("request_bytes", "status"),
     [
-        b"nonsense\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
-        b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"POST /v1/audit/events HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/audit/events HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
+        (b"POST /v1/audit/events HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /v1/audit/events HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     ],
 )
-async def test_what_is_no_http_is_answered_with_400_and_nothing_of_the_inside(
-    gateway: Gateway, request_bytes: bytes
+async def test_what_is_no_http_is_a_problem_and_shows_nothing_of_the_inside(
+    gateway: Gateway, request_bytes: bytes, status: int
 ) -> None:
-    """Broken framing, endless header lines: the connection is closed behind a 400."""
+    """Broken framing, endless header lines: the connection is closed behind the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(request_bytes)
     async with asyncio.timeout(10):
         answer = await reader.read()
     writer.close()
-    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Type: application/problem+json" in head
+    assert json.loads(body)["status"] == status
     assert b"Traceback" not in answer
     assert b".py" not in answer
     assert (await gateway.ask("POST", "/v1/audit/events", data=event(), headers=NDJSON)).status == 202

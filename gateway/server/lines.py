@@ -1,0 +1,42 @@
+"""NDJSON cut at line ends, so that a body of any length is worked through in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    """Whole lines. ``is_too_long`` marks the beginning of a line that nobody keeps."""
+
+    text: bytes
+    is_too_long: bool = False
+
+
+async def cut(body: AsyncIterable[bytes], *, piece_bytes: int, line_bytes_max: int) -> AsyncIterator[Piece]:
+    """Pieces of about ``piece_bytes``. Of a line over ``line_bytes_max`` only the beginning is kept."""
+    held: list[bytes] = []
+    size = 0
+    skipping = False
+    async for data in body:
+        rest = data
+        if skipping:
+            end = data.find(b"\n")
+            if end < 0:
+                continue
+            skipping, rest = False, data[end + 1 :]
+        held.append(rest)
+        size += len(rest)
+        if size < piece_bytes:
+            continue
+        joined = b"".join(held)
+        end = joined.rfind(b"\n") + 1
+        if end:
+            yield Piece(joined[:end].removesuffix(b"\n"))
+        held, size = [joined[end:]], len(joined) - end
+        if size > line_bytes_max:
+            yield Piece(held[0], is_too_long=True)
+            held, size, skipping = [], 0, True
+    last = b"".join(held)
+    if last:
+        yield Piece(last)
