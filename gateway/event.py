@@ -112,7 +112,7 @@ def _check_at_once(body: bytes, rules: Rules) -> Checked | None:
     count = len(events)
     if count != breaks + 1 or text.count(b'"tenant_id"') != count or (b"\\" in text and b"\\u00" in text):
         return None
-    if b'0000"' in text or any(event.timestamp.tzinfo is not UTC for event in events):
+    if _may_lack_a_colon(text) or any(event.timestamp.tzinfo is not UTC for event in events):
         return None
     if len(text) > rules.event_bytes_max and max(map(len, text.split(b"\n"))) > rules.event_bytes_max:
         return None
@@ -121,6 +121,13 @@ def _check_at_once(body: bytes, rules: Rules) -> Checked | None:
         return None
     subject = rules.subject or Subject(SubjectKind.TENANT, events[0].tenant_id)
     return Checked([Entry(subject, text, count)], count, [], body.count(b"\n") + 1)
+
+
+def _may_lack_a_colon(text: bytes) -> bool:
+    """Whether an offset of zero may be written ``+0000``, which the decoder takes for UTC. Ids may end in zeros too, so
+    the sign counts; five bytes are found in a fifth of the time of six.
+    """
+    return (b"+0000" in text or b"-0000" in text) and (b'+0000"' in text or b'-0000"' in text)
 
 
 def _may_use(tenant_id: str, rules: Rules) -> bool:
