@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cache, partial
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import msgspec
@@ -115,8 +114,9 @@ class ElasticCodec:
     def _columns(self, batch: Batch, now_s: float) -> tuple[Column, ...]:
         """The action line, the start of the document, and the rest of the document."""
         events = _decode_members(batch.payload)
-        opening = cache(partial(_opening, now_s=now_s))
-        openings = list(map(opening, [event.timestamp for event in events]))
+        texts = [event.timestamp for event in events]
+        opened = {text: _opening(text, now_s) for text in set(texts)}
+        openings = [opened[text] for text in texts]
         rests = [line[1:] for line in batch.lines]
         for at in [at for at, event in enumerate(events) if event.at_timestamp is not UNSET]:
             openings[at], rests[at] = b"", batch.lines[at]  # a document may not have the same key twice
@@ -173,7 +173,7 @@ def _ids(ids: Sequence[str], lines: Sequence[bytes]) -> list[bytes]:
     return [_id_json(event_id, line).encode() for event_id, line in zip(ids, lines, strict=True)]
 
 
-def _opening(timestamp: str, *, now_s: float) -> bytes:
+def _opening(timestamp: str, now_s: float) -> bytes:
     """Dates as Elasticsearch reads them; it knows no leap second and no more than nanoseconds."""
     if timestamp[-1:] != "Z" or timestamp[10:11] != "T" or timestamp[17:19] == "60" or len(timestamp) > 30:
         timestamp = _utc_text(timestamp, now_s)

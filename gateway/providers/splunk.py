@@ -7,7 +7,7 @@ names how many before it are indexed. Wire facts: HEC reply codes 0-28 as of Spl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import msgspec
 
@@ -289,7 +289,9 @@ def _metadata(settings: Settings) -> bytes:
 
 def _times(batch: Batch) -> list[bytes]:
     """For each event, the envelope up to behind its time. The more events a second brings, the more share theirs."""
-    return list(map(cache(_time_member), [event.timestamp for event in _decode_members(batch.payload)]))
+    texts = [event.timestamp for event in _decode_members(batch.payload)]
+    members = {text: _time_member(text) for text in set(texts)}
+    return [members[text] for text in texts]
 
 
 def _time_member(timestamp: str) -> bytes:
