@@ -51,7 +51,7 @@ class Pool:
 
 
 def tenant(number: int) -> str:
-    return f"tenant-{number:04d}"
+    return f"tenant-{1000 + number}"
 
 
 def _request(numbers: range, tenant_number: int, form: Form, head: str, *, timed: bool) -> list[bytes]:

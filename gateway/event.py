@@ -112,7 +112,7 @@ def _check_at_once(body: bytes, rules: Rules) -> Checked | None:
     count = len(events)
     if count != breaks + 1 or text.count(b'"tenant_id"') != count or (b"\\" in text and b"\\u00" in text):
         return None
-    if _may_lack_a_colon(text) or any(event.timestamp.tzinfo is not UTC for event in events):
+    if _lacks_a_colon(text) or any(event.timestamp.tzinfo is not UTC for event in events):
         return None
     if len(text) > rules.event_bytes_max and max(map(len, text.split(b"\n"))) > rules.event_bytes_max:
         return None
@@ -123,11 +123,14 @@ def _check_at_once(body: bytes, rules: Rules) -> Checked | None:
     return Checked([Entry(subject, text, count)], count, [], body.count(b"\n") + 1)
 
 
-def _may_lack_a_colon(text: bytes) -> bool:
-    """Whether an offset of zero may be written ``+0000``, which the decoder takes for UTC. Ids may end in zeros too, so
-    the sign counts; five bytes are found in a fifth of the time of six.
+def _lacks_a_colon(text: bytes) -> bool:
+    """Whether an offset of zero is written ``+0000``, which the decoder takes for UTC. Ids may end like that too, so
+    that only a timestamp counts. Each look is slower than the one before, and five bytes are found fastest.
     """
-    return (b"+0000" in text or b"-0000" in text) and (b'+0000"' in text or b'-0000"' in text)
+    return any(
+        sign in text and sign + b'"' in text and _OFFSET_WITHOUT_COLON.search(text) is not None
+        for sign in (b"+0000", b"-0000")
+    )
 
 
 def _may_use(tenant_id: str, rules: Rules) -> bool:
