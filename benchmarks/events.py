@@ -7,6 +7,7 @@ and which came twice. Making a request ready to be sent is one join of large pie
 from __future__ import annotations
 
 import enum
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 POOL_EVENTS = 20_000
@@ -22,7 +23,7 @@ _TEMPLATE = (
     + _SENT
     + b',"issuer_id":"issuer-%05d","subject":"user:%d","claim":"email_verified","ip":"203.0.113.%d",'
     b'"user_agent":"Mozilla/5.0 (X11; Linux x86_64)","request_id":"req-%016x","region":"eu-central-1"},'
-    b'"integrity_hash":"sha256:%064x"}'
+    b'"integrity_hash":"sha256:%b"}'
 )
 
 
@@ -76,5 +77,5 @@ def _event(number: int, index: int, tenant_number: int) -> bytes:
         mixed % 77_777,
         mixed % 255,
         mixed,
-        mixed * 0xD6E8FEB86659FD93,
+        hashlib.sha256(b"%d" % mixed).hexdigest().encode(),
     )
