@@ -58,14 +58,14 @@ class HttpTransport:
         self._idle_s = idle_s
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._permitted = "", URL()
         self._closed = False
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
         """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; EgressBlocked before anything is
         sent.
         """
-        check_url(request.url, self._policy)
-        url = URL(request.url, encoded=True)
+        url = self._checked(request.url)
         body = await self._compressed(request.body) if request.gzip else request.body
         session = self._session_for(url)
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s)
@@ -83,6 +83,13 @@ class HttpTransport:
         self._closed = True
         if self._session is not None:
             await self._session.close()
+
+    def _checked(self, text: str) -> URL:
+        """Nearly every request goes to the same address, so the last one that was found permitted is remembered."""
+        if text != self._permitted[0]:
+            check_url(text, self._policy)
+            self._permitted = text, URL(text, encoded=True)
+        return self._permitted[1]
 
     def _session_for(self, url: URL) -> aiohttp.ClientSession:
         if self._closed:
