@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test lint bench lock clean
+.PHONY: venv run test lint bench bench-smoke lock clean
 
 venv: $(STAMP)
 
@@ -27,8 +27,12 @@ lint: venv
 test: venv lint
 	$(BIN)/python -m pytest
 
+# Arguments: make bench ARGS="--quick --scenario batches --peer syslog-ng"; --list names what there is.
 bench: venv
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-smoke: venv
+	$(BIN)/python -m benchmarks.smoke
 
 # Writes the lock file anew: every dependency pinned with its hashes, no index address.
 lock:

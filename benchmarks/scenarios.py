@@ -166,7 +166,7 @@ def measure_latency(name: str, measured: Measured, receiver: Receiver, load: Loa
 def backlog(size: Size) -> list[Row]:
     """Events that wait for a dead destination, its return, and the drain while new events come."""
     waiting = Load(1000, size.backlog // 1000, connections=8)
-    fresh = Load(1000, 200, first=waiting.requests, connections=4, rate=20)
+    fresh = Load(1000, max(20, waiting.requests // 25), first=waiting.requests, connections=4, rate=20)
     total = waiting.events + fresh.events
     with Receiver(total, per_request=1000) as receiver, gateway() as running:
         running.add_destination(0, receiver.port)
