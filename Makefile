@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv run test chromium lint soak bench lock licences sbom clean
+.PHONY: venv run test chromium lint soak bench bench-smoke lock licences sbom clean
 
 venv: $(STAMP)
 
@@ -37,8 +37,12 @@ chromium:
 soak: venv chromium
 	$(BIN)/python -m pytest --soak
 
+# Arguments: make bench ARGS="--quick --scenario batches --peer syslog-ng"; --list names what there is.
 bench: venv
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-smoke: venv
+	$(BIN)/python -m benchmarks.smoke
 
 # Writes the lock file anew: every dependency pinned with its hashes, no index address.
 lock:

@@ -23,7 +23,7 @@ from gateway.delivery.breaker import Breaker
 from gateway.delivery.limiter import Limiter
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.suspects import Suspects
-from gateway.delivery.waiting import first_of
+from gateway.delivery.waiting import Nudges
 from gateway.destinations.store import Destination
 from gateway.providers.codec import (
     Acknowledging,
@@ -79,7 +79,7 @@ class Worker:
         self._clock, self._random, self._metrics = clock, random, metrics
         self._limiter = Limiter(1 if destination.ordered else delivery.in_flight_max)
         self._breaker = Breaker()
-        self._nudge = asyncio.Event()
+        self._nudges = Nudges(clock)
         self._stop = asyncio.Event()
         self._in_flight = 0
         self._held: dict[int, list[int]] = {}
@@ -89,7 +89,7 @@ class Worker:
     def stop(self) -> None:
         """Start no further attempt; ``run`` returns once those in flight have ended."""
         self._stop.set()
-        self._nudge.set()
+        self._nudges.nudge()
 
     async def run(self) -> None:
         try:
@@ -106,6 +106,7 @@ class Worker:
             self._consumer.release(self._suspects.unpark())
             if self._acks is not None:
                 self._consumer.release(self._acks.positions())
+            await self._nudges.close()
 
     # -- the loop
 
@@ -123,7 +124,7 @@ class Worker:
             )
             if records is None:
                 self._consumer.release(self._suspects.unpark())
-                await self._pause(self._delivery.linger_s)
+                await self._nudges.wait(self._delivery.linger_s)
                 continue
             if self._stop.is_set():
                 self._consumer.release(records.positions)
@@ -135,14 +136,13 @@ class Worker:
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
-        while not self._suspects.parked and self._consumer.backlog().pending_events <= self._outstanding():
-            if self._draining and not self._consumer.backlog().pending_events:
+        while not self._suspects.parked and self._consumer.pending_events() <= self._outstanding():
+            if self._draining and not self._consumer.pending_events():
                 return False
             if self._draining:
-                await self._pause(None)
+                await self._nudges.wait()
             else:  # an event that is parked while others are in flight wakes the consumer no more
-                self._nudge.clear()
-                await first_of(self._consumer.wait(), self._nudge.wait())
+                await self._nudges.wait_with(self._consumer.wait)
             if self._stop.is_set():
                 return False
         return True
@@ -152,34 +152,28 @@ class Worker:
         wait_s = self._breaker.wait_s(self._clock.monotonic_s(), self._in_flight)
         self._show_breaker()
         if wait_s is None or self._in_flight >= self._limiter.limit or self._acks_are_full():
-            await self._pause(None)
+            await self._nudges.wait()
             return False
         if wait_s > 0:
-            await self._pause(min(wait_s, max(0.0, self._retry.window_s - self._state.outage_s())))
+            await self._nudges.wait(min(wait_s, max(0.0, self._retry.window_s - self._state.outage_s())))
             return False
         if self._in_flight and not self._batch_is_full():
-            await self._pause(self._delivery.linger_s)
+            await self._nudges.wait(self._delivery.linger_s)
             return self._in_flight < self._limiter.limit and self._breaker.wait_s(self._clock.monotonic_s(), 1) == 0.0
         return True
 
-    async def _pause(self, seconds: float | None) -> None:
-        """Until something changes, at most so long."""
-        self._nudge.clear()
-        if seconds is None:
-            await self._nudge.wait()
-        else:
-            await first_of(self._nudge.wait(), self._clock.sleep(seconds))
-
     async def _until_idle(self) -> None:
         while self._in_flight:
-            await self._pause(None)
+            await self._nudges.wait()
 
     def _batch_is_full(self) -> bool:
-        backlog = self._consumer.backlog()
-        waiting = backlog.pending_events - self._outstanding()
-        share = waiting / backlog.pending_events if backlog.pending_events else 0.0
         limits = self._codec.limits
-        return waiting >= limits.events_max or backlog.pending_bytes * share >= limits.bytes_max
+        waiting = self._consumer.pending_events() - self._outstanding()
+        if waiting >= limits.events_max:
+            return True
+        backlog = self._consumer.backlog()
+        share = waiting / backlog.pending_events if backlog.pending_events else 0.0
+        return backlog.pending_bytes * share >= limits.bytes_max
 
     def _outstanding(self) -> int:
         waiting_for_acks = self._acks.events() if self._acks is not None else 0
@@ -198,7 +192,7 @@ class Worker:
         finally:
             self._consumer.release(self._unsettled(self._held.pop(number)))
             self._in_flight -= 1
-            self._nudge.set()
+            self._nudges.nudge()
 
     def _unsettled(self, positions: list[int]) -> list[int]:
         """What of a batch is neither parked nor waiting for an acknowledgement. Settled ones do not mind a release."""
@@ -426,7 +420,7 @@ class Worker:
                 self._sender.renew_channel()
                 self._consumer.release(overdue)
                 self._failed("ack_timeout", f"no acknowledgement within {self._codec.ack_timeout_s:.0f} s")
-            self._nudge.set()
+            self._nudges.nudge()
 
 
 def _select(positions: Sequence[int], indexes: Sequence[int]) -> list[int]:

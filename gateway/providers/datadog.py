@@ -29,7 +29,7 @@ from gateway.providers.codec import (
     Split,
 )
 from gateway.providers.endpoint import Endpoint, parse_endpoint
-from gateway.providers.framing import GZIP_BYTES_MIN, cut, join_framed
+from gateway.providers.framing import GZIP_BYTES_MIN, cut, join_rows
 from gateway.providers.members import rename_members, top_level_keys
 from gateway.providers.reply import body_words, by_status, http_code, seconds_header
 from gateway.providers.timestamp import PerSecond, epoch_micros
@@ -183,8 +183,7 @@ class DatadogCodec:
     ) -> tuple[Request, ...]:
         requests = []
         for start, stop in cut(sizes, bytes_max=BODY_BYTES_MAX - 1, events_max=EVENTS_MAX):
-            first = [b"[" + heads[start], *heads[start + 1 : stop]]
-            body = join_framed(first, rests[start:stop], tail=b",", last=b"]")
+            body = join_rows((heads, rests, b","), start, stop, first=b"[", last=b"]")
             requests.append(
                 Request(
                     url=self._url,

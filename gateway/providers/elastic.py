@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import msgspec
@@ -34,7 +35,7 @@ from gateway.providers.codec import (
 )
 from gateway.providers.elastic_reply import FILTER_PATH, classify_items, read_error
 from gateway.providers.endpoint import Endpoint, endpoint_error, parse_endpoint
-from gateway.providers.framing import GZIP_BYTES_MIN, cut, join_framed
+from gateway.providers.framing import GZIP_BYTES_MIN, Column, bodies
 from gateway.providers.reply import by_status, http_code
 from gateway.providers.timestamp import epoch_micros
 
@@ -46,7 +47,7 @@ REPLY_BYTES_MAX = 16 << 20
 _LIMITS = Limits(events_max=EVENTS_MAX, bytes_max=4_500_000)
 
 _KIBANA_HOST = re.compile(r".+\.kb\..+\.(?:found\.io|elastic-cloud\.com|elastic\.cloud)")
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,512}").fullmatch
+_PLAIN_ID_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-"
 _INDEX = re.compile(r'(?![-_+])(?!\.{1,2}$)[^A-Z\\/*?"<>|\s,#:]{1,255}')
 
 TOKEN = Field(
@@ -87,19 +88,12 @@ class ElasticCodec:
         self._key = encoded_api_key(token)
         self._secrets = (token, self._key)
         self._url, index = bulk_target(parse_endpoint(settings.endpoint), settings)
-        self._action = f'{{"create":{{"_index":{_json(index)},"_id":'
+        self._action = f'{{"create":{{"_index":{_json(index)},"_id":'.encode()
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
-        heads, rests = self._frame(batch, context.now_s)
-        sizes = [len(head) + len(rest) + 1 for head, rest in zip(heads, rests, strict=True)]
-        return Encoded(
-            tuple(
-                self._request(
-                    join_framed(heads[start:stop], rests[start:stop], tail=b"\n", last=b"\n"), range(start, stop)
-                )
-                for start, stop in cut(sizes, bytes_max=BODY_BYTES_MAX, events_max=EVENTS_MAX)
-            )
-        )
+        columns = self._columns(batch, context.now_s)
+        cut_up = bodies(columns, len(batch), last=b"\n", bytes_max=BODY_BYTES_MAX, events_max=EVENTS_MAX)
+        return Encoded(tuple(self._request(body, range(start, stop)) for start, stop, body in cut_up))
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
         if 200 <= reply.status < 300:
@@ -117,24 +111,16 @@ class ElasticCodec:
             return msgspec.structs.replace(outcome, code=type_)
         return outcome
 
-    def _frame(self, batch: Batch, now_s: float) -> tuple[list[bytes], list[bytes]]:
-        """For each event, the action line with the start of the document, and the rest of the document."""
-        action = self._action
-        heads: list[bytes] = []
-        rests: list[bytes] = []
-        for event, line in zip(_decode_members(batch.payload), batch.lines, strict=True):
-            text = event.timestamp
-            id_json = f'"{event.id}"' if _PLAIN_ID(event.id) else _id_json(event.id, line)
-            if event.at_timestamp is not UNSET:  # a document may not have the same key twice
-                heads.append(f"{action}{id_json}}}}}\n".encode())
-                rests.append(line)
-                continue
-            # Dates as Elasticsearch reads them; it knows no leap second and no more than nanoseconds.
-            if text[-1:] != "Z" or text[10:11] != "T" or text[17:19] == "60" or len(text) > 30:
-                text = _utc_text(text, now_s)
-            heads.append(f'{action}{id_json}}}}}\n{{"@timestamp":"{text}",'.encode())
-            rests.append(line[1:])
-        return heads, rests
+    def _columns(self, batch: Batch, now_s: float) -> tuple[Column, ...]:
+        """The action line, the start of the document, and the rest of the document."""
+        events = _decode_members(batch.payload)
+        texts = [event.timestamp for event in events]
+        opened = {text: _opening(text, now_s) for text in set(texts)}
+        openings = [opened[text] for text in texts]
+        rests = [line[1:] for line in batch.lines]
+        for at in [at for at, event in enumerate(events) if event.at_timestamp is not UNSET]:
+            openings[at], rests[at] = b"", batch.lines[at]  # a document may not have the same key twice
+        return self._action, _ids([event.id for event in events], batch.lines), b"}}\n", openings, rests, b"\n"
 
     def _request(self, body: bytes, positions: range) -> Request:
         return Request(
@@ -177,6 +163,21 @@ def bulk_target(endpoint: Endpoint, settings: Settings) -> tuple[str, str]:
         query["pipeline"] = pipeline
     query["filter_path"] = FILTER_PATH
     return f"{endpoint.base}{path}?{urlencode(query, safe=',*')}", index
+
+
+def _ids(ids: Sequence[str], lines: Sequence[bytes]) -> list[bytes]:
+    """As JSON. Nearly always all of them are plain, and then none is looked at alone."""
+    exotic = "".join(ids).encode().translate(None, _PLAIN_ID_CHARACTERS)
+    if not exotic and all(ids) and max(map(len, ids)) <= ID_BYTES_MAX:
+        return '"{}"'.format('"\n"'.join(ids)).encode().split(b"\n")
+    return [_id_json(event_id, line).encode() for event_id, line in zip(ids, lines, strict=True)]
+
+
+def _opening(timestamp: str, now_s: float) -> bytes:
+    """Dates as Elasticsearch reads them; it knows no leap second and no more than nanoseconds."""
+    if timestamp[-1:] != "Z" or timestamp[10:11] != "T" or timestamp[17:19] == "60" or len(timestamp) > 30:
+        timestamp = _utc_text(timestamp, now_s)
+    return f'{{"@timestamp":"{timestamp}",'.encode()
 
 
 def _id_json(event_id: str, line: bytes) -> str:

@@ -7,6 +7,7 @@ names how many before it are indexed. Wire facts: HEC reply codes 0-28 as of Spl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -33,12 +34,13 @@ from gateway.providers.codec import (
     Split,
 )
 from gateway.providers.endpoint import Endpoint, parse_endpoint, strip_path_suffix
-from gateway.providers.framing import GZIP_BYTES_MIN, cut, join_framed
+from gateway.providers.framing import GZIP_BYTES_MIN, bodies
 from gateway.providers.reply import by_status, read_json, retry_after_s, shown
-from gateway.providers.timestamp import PerSecond, epoch_micros
+from gateway.providers.timestamp import epoch_micros
 
 BODY_BYTES_MAX = 1_000_000
 EVENTS_MAX = 1_000
+SECONDS_KEPT = 1_024  # what a time to the second means is worked out once for all destinations
 
 _LIMITS = Limits(events_max=EVENTS_MAX, bytes_max=880_000)  # leaves room for 1,000 envelopes
 
@@ -158,18 +160,10 @@ class SplunkCodec:
         self._metadata = _metadata(settings)
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
-        heads = self._heads(batch)
-        sizes = [head + line + 2 for head, line in zip(map(len, heads), map(len, batch.lines), strict=True)]
+        columns = (_times(batch), self._metadata, batch.lines, b"}\n")
+        cut_up = bodies(columns, len(batch), last=b"}", bytes_max=BODY_BYTES_MAX, events_max=EVENTS_MAX)
         return Encoded(
-            tuple(
-                self._request(
-                    "event",
-                    join_framed(heads[start:stop], batch.lines[start:stop], tail=b"}\n", last=b"}"),
-                    context,
-                    positions=range(start, stop),
-                )
-                for start, stop in cut(sizes, bytes_max=BODY_BYTES_MAX, events_max=EVENTS_MAX)
-            )
+            tuple(self._request("event", body, context, positions=range(start, stop)) for start, stop, body in cut_up)
         )
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
@@ -179,20 +173,6 @@ class SplunkCodec:
         if said is None:
             return by_status(reply, context.now_s, hint=self._hint)
         return self._refused(request, reply, said, context)
-
-    def _heads(self, batch: Batch) -> list[bytes]:
-        """For each event, the envelope up to where the event begins. An event without a usable time gets none."""
-        opened = PerSecond(lambda second: "" if second is None or second < 0 else f'{{"time":{second}')
-        metadata, heads = self._metadata, []
-        for event in _decode_members(batch.payload):
-            text = event.timestamp
-            head, fraction = opened[text[:19]], text[19:-1]
-            usual = fraction[:1] == "." and len(fraction) < 8 and fraction[1:].isdigit() and text[-1] == "Z"
-            if usual and head and text.isascii():
-                heads.append(f"{head}{fraction},{metadata}".encode())
-            else:  # whole seconds, an offset, a finer fraction, a time before 1970
-                heads.append(f"{_opened_slowly(text)}{metadata}".encode())
-        return heads
 
     def _request(self, path: str, body: bytes, context: Context, positions: Sequence[int] = ()) -> Request:
         return Request(
@@ -311,14 +291,37 @@ def _bare_token(token: str) -> str:
     return rest.strip() if scheme.lower() == "splunk" and rest.strip() else token
 
 
-def _metadata(settings: Settings) -> str:
+def _metadata(settings: Settings) -> bytes:
     """Envelope members after the time, up to where the event begins. Splunk refuses keys that it does not know."""
     chosen = {field.name: text_option(settings, field) for field in (HOST, SOURCE, SOURCETYPE, INDEX)}
     pairs = (f'"{name}":{msgspec.json.encode(value).decode()}' for name, value in chosen.items() if value)
-    return f'{",".join(pairs)},"event":'
+    return f'{",".join(pairs)},"event":'.encode()
+
+
+def _times(batch: Batch) -> list[bytes]:
+    """For each event, the envelope up to behind its time. The more events a second brings, the more share theirs."""
+    texts = [event.timestamp for event in _decode_members(batch.payload)]
+    members = {text: _time_member(text) for text in set(texts)}
+    return [members[text] for text in texts]
+
+
+def _time_member(timestamp: str) -> bytes:
+    opened, fraction = _second_opened(timestamp[:19]), timestamp[19:-1]
+    usual = fraction[:1] == "." and len(fraction) < 8 and fraction[1:].isdigit() and timestamp[-1] == "Z"
+    if usual and opened and timestamp.isascii():
+        return f"{opened}{fraction},".encode()
+    return _opened_slowly(timestamp).encode()
+
+
+@lru_cache(SECONDS_KEPT)
+def _second_opened(text: str) -> str:
+    """Empty for what is no time in UTC since 1970."""
+    micros = epoch_micros(f"{text}Z")
+    return "" if micros is None or micros < 0 else f'{{"time":{micros // 1_000_000}'
 
 
 def _opened_slowly(timestamp: str) -> str:
+    """For whole seconds, an offset, a finer fraction, a time before 1970."""
     micros = epoch_micros(timestamp)
     if micros is None or micros < 0:
         return "{"  # Splunk then takes the time of receipt

@@ -77,6 +77,7 @@ class HttpTransport:
         self._user_agent = user_agent
         self._trace = trace
         self._session: aiohttp.ClientSession | None = None
+        self._permitted = "", URL()
         self._closed = False
 
     def secured(self, settings: Settings) -> HttpTransport | SecuredTransport:
@@ -95,7 +96,7 @@ class HttpTransport:
         """Raises ConnectFailed, TimedOut or TlsFailed when no usable answer came back; EgressBlocked before anything is
         sent, and TlsFailed where ``security`` cannot be had.
         """
-        url = check_url(request.url, self._policy)
+        url = self._checked(request.url)
         if security is not None:
             security.check(url.scheme, self._clock.time_s())
         body = await self._compressed(request.body) if request.gzip else request.body
@@ -115,6 +116,12 @@ class HttpTransport:
         self._closed = True
         if self._session is not None:
             await self._session.close()
+
+    def _checked(self, text: str) -> URL:
+        """Nearly every request goes to the same address, so the last one that was found permitted is remembered."""
+        if text != self._permitted[0]:
+            self._permitted = text, check_url(text, self._policy)
+        return self._permitted[1]
 
     def _session_for(self, url: URL) -> aiohttp.ClientSession:
         if self._closed:

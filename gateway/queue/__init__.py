@@ -179,6 +179,9 @@ class Consumer(Protocol):
 
     def backlog(self) -> Backlog: ...
 
+    def pending_events(self) -> int:
+        """That of ``backlog`` alone, for those who ask at every turn."""
+
     async def gaps(self) -> list[Gap]: ...
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:

@@ -182,7 +182,7 @@ class WalConsumer:
     def ledger(self) -> Ledger:
         counters, start = self._cursor.counters, self._cursor.start
         replayed = self._log.end_sequence(self.lanes[Lane.REPLAY]) - start.replay - self._cursor.accepted_replays
-        pending = self._pending()
+        pending = self.pending_events()
         accepted = self._cursor.position_of(self.intake_end()) - replayed
         dead_lettered = counters.dead_lettered - replayed
         settled = counters.delivered + dead_lettered + counters.dropped + counters.filtered
@@ -198,8 +198,11 @@ class WalConsumer:
         self._alarm.look_at(ledger, self._log.now_s())
         return ledger
 
+    def pending_events(self) -> int:
+        return self._cursor.position_of(self.intake_end()) - self._cursor.settled_total()
+
     def backlog(self) -> Backlog:
-        pending = self._pending()
+        pending = self.pending_events()
         mean = self._log.mean_event_bytes(self.lanes[Lane.TENANT])
         return Backlog(pending, int(pending * mean), self._oldest_pending_s() if pending else None)
 
@@ -278,9 +281,6 @@ class WalConsumer:
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         self._cursor.settle(positions, counter)
         self._log.mark_changed(self)
-
-    def _pending(self) -> int:
-        return self._cursor.position_of(self.intake_end()) - self._cursor.settled_total()
 
     def _has_more(self) -> bool:
         return self._cursor.untaken(self.intake_end()) > 0 and self._window_is_open()

@@ -55,7 +55,7 @@ class Feed:
 
     def lines(self, frame: Frame) -> list[bytes]:
         if self._split[0] is not frame:
-            self._split = frame, frame.payload.split(b"\n")
+            self._split = frame, self._store.tail.lines(frame)
         return self._split[1]
 
     def next_frame(self, place: Place, end: Place) -> tuple[Lane, Frame | None] | None:

@@ -13,6 +13,7 @@ from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal.writer import Frame
 
 _FRAME_OVERHEAD_BYTES = 400  # what a frame costs beside its payload
+_FRAMES_SPLIT = 4
 
 
 class FrameList:
@@ -64,6 +65,7 @@ class MemoryTail:
         self._of_stream = FrameList(lambda frame: frame.stream_sequence)
         self._empty = FrameList(lambda frame: frame.sequence)
         self._next_offset = first_offset
+        self._split: deque[tuple[Frame, list[bytes]]] = deque(maxlen=_FRAMES_SPLIT)
 
     @property
     def first_offset(self) -> int:
@@ -80,6 +82,17 @@ class MemoryTail:
     def of_stream(self) -> FrameList:
         """The frames of all tenants' subjects, found by stream sequence."""
         return self._of_stream
+
+    def lines(self, frame: Frame) -> list[bytes]:
+        """The frame's events. Consumers at the head want the same frames at about the same time, so that the last few
+        are kept in lines.
+        """
+        for known, lines in self._split:
+            if known is frame:
+                return lines
+        lines = frame.payload.split(b"\n")
+        self._split.append((frame, lines))
+        return lines
 
     def append(self, frame: Frame) -> None:
         self._order.append(frame)
