@@ -77,6 +77,7 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
             await _stop(parts, config)
             for task in running:
                 task.cancel()
+    _ignore_signals()
     structlog.get_logger().info(Event.GATEWAY_STOPPED)
     return 0
 
@@ -242,3 +243,11 @@ def _on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received)
+
+
+def _ignore_signals() -> None:
+    """Everything is done: one that comes now must not make an orderly stop look like a crash."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

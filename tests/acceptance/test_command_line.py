@@ -304,7 +304,9 @@ async def test_the_log_of_a_running_and_of_a_stopped_gateway(gateway: GatewayPro
     assert identity in inspected.out
     found = (await command.type("log", "inspect", directory, "--json")).json
     assert [(consumer["id"], consumer["delivered"]) for consumer in found["consumers"]] == [(identity, 10)]
-    assert (await command.type("log", "verify", directory, "--json")).json == {"damage": [], "imbalanced": []}
+    verified = (await command.type("log", "verify", directory, "--json")).json
+    assert (verified["damage"], verified["imbalanced"]) == ([], [])
+    assert [(book["id"], book["accepted"], book["delivered"]) for book in verified["books"]] == [(identity, 10, 10)]
 
 
 def flip(content: bytearray) -> None:
@@ -317,13 +319,23 @@ def cut(content: bytearray) -> None:
 
 
 def blank(content: bytearray) -> None:
+    """One of the two copies of the header."""
     content[:64] = bytes(64)
+
+
+def blank_both(content: bytearray) -> None:
+    content[:4096] = bytes(4096)
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(flip, "damaged"), (cut, "shorter than it was"), (blank, "header is not readable")],
-    ids=["a flipped byte", "a lost end", "a blank header"],
+    [
+        (flip, "the body of a frame"),
+        (cut, "the body of a frame"),
+        (blank, "one of two copies of the header; it costs nothing"),
+        (blank_both, "header"),
+    ],
+    ids=["a flipped byte", "a lost end", "half of the header", "the whole header"],
 )
 async def test_a_damaged_log_is_told(
     gateway: GatewayProcess, command: CommandLine, tmp_path: Path, damage: Callable[[bytearray], None], words: str
