@@ -268,6 +268,7 @@ class Supervisor:
         await self._transports.pop(destination_id).close()
         await self._remove_consumer(destination_id, stream.consumer)
         self._metrics.forget_destination(destination_id)
+        self._rollup.forget(destination_id)
         stream.removed.set()
         structlog.get_logger().info(Event.DESTINATION_STOPPED, destination=destination_id)
 
