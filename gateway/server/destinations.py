@@ -78,8 +78,10 @@ async def update(call: Call) -> web.Response:
         await _verify(call, call.parts.service.draft_update(known.id, changes))
     health = call.parts.streams.health(known.id)
     changed = await call.parts.service.update(known.id, changes)
-    await call.parts.streams.take_up(known.id)
-    await activity.updated(call, known, changed, health)
+    try:
+        await call.parts.streams.take_up(known.id)
+    finally:  # it is stored, whatever the disk of the queue does
+        await activity.updated(call, known, changed, health)
     return answer(_view(call, changed))
 
 

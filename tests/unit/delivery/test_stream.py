@@ -491,6 +491,29 @@ async def test_a_disabled_moment_is_a_gap_too(house: House) -> None:
     assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.DISABLED, 3, "e2", "e4")
 
 
+async def test_a_gap_that_cannot_be_booked_leaves_it_disabled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked is told of the disk; once that works, the gap is booked and the change applies."""
+    provider = Provider(lambda lines: Delivered())
+    stream = house.start(provider)
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, enabled=False))
+    await house.post(3)
+    enabled = msgspec.structs.replace(DESTINATION, revision=3)
+
+    async def fail(reason: GapReason, detail: str = "") -> int:
+        raise OSError("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.consumer, "drop_pending", fail)
+        with pytest.raises(OSError, match="disk"):
+            await stream.change(enabled)
+    assert not stream.destination.enabled
+    await stream.change(enabled)
+    after = await house.post(1)
+    await house.drained()
+    assert taken_by(provider) == after
+    assert [gap.count for gap in await house.consumer.gaps()] == [3]
+
+
 async def test_a_deleted_destination_is_flushed_first(house: House) -> None:
     """Events that wait are delivered before the destination is reported flushed; later ones are not taken."""
     provider = Provider(lambda lines: Retry("busy") if len(provider.requests) < 3 else Delivered())
