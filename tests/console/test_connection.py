@@ -41,7 +41,7 @@ async def test_certificates_are_pasted_with_their_lines(console: Tab, tenant: Te
     assert stored["options"]["ca"] == made.ca.strip()
     assert stored["options"]["server_name"] == "siem.example.com"
     assert {"client_certificate", "client_key"} <= set(stored["credentials_set"])
-    await console.open(f"/{stored['id']}/settings")
+    await console.link("Settings").click()
     await console.page.get_by_text("Advanced options").click()
     await expect(console.page.get_by_label("Certificate authority", exact=True)).to_have_value(stored["options"]["ca"])
     await expect(console.page.get_by_role("group", name="Client key")).to_be_visible()
