@@ -132,10 +132,10 @@ class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``tenant`` is that of events about destinations of all tenants."""
+    """``tenant`` is that of events about destinations of all tenants; when it is empty there are none of those."""
 
     emit: bool = True
-    tenant: str = "siem-gateway"
+    tenant: str = ""
 
 
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,8 +224,10 @@ def _check_text(config: Config) -> None:
         raise ConfigError("bootstrap_key must be printable ASCII without spaces, for it travels in an HTTP header")
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", config.instance):
         raise ConfigError("instance must be at most 64 letters, digits, dots, dashes and underscores")
-    if not re.fullmatch(r"[^\x00-\x1f\x7f*][^\x00-\x1f\x7f]{0,127}", config.activity.tenant):
-        raise ConfigError("activity.tenant must be the id of one tenant: 1 to 128 characters, not beginning with *")
+    if not re.fullmatch(r"([^\x00-\x1f\x7f*][^\x00-\x1f\x7f]{0,127})?", config.activity.tenant):
+        raise ConfigError(
+            "activity.tenant must be empty or the id of one tenant: up to 128 characters, not beginning with *"
+        )
     for number, text in enumerate(config.egress.allow_networks, 1):
         try:
             ip_network(text)

@@ -117,6 +117,11 @@ class MemoryStore:
         ]
         return found[:limit]
 
+    async def forget_figures(self, destination_ids: Collection[str]) -> None:
+        await self._reach()
+        kept = self.contents.figures.items()
+        self.contents.figures = {key: item for key, item in kept if item.destination_id not in destination_ids}
+
     async def prune_history(self, now_s: float) -> None:
         await self._reach()
         kept = self.contents.figures.items()

@@ -216,11 +216,24 @@ def send_test(destination: Reference, json: JsonOption = False) -> None:
     if json:
         print_json(answer)
     else:
-        verdict = "It arrived" if answer.get("ok") else "It did not arrive"
-        code = f"status {answer['status_code']}, " if answer.get("status_code") else ""
-        print_pairs([(verdict, f"{code}{answer.get('latency_ms', 0):.0f} ms"), ("Answer", answer.get("message"))])
+        _print_test(answer)
     if not answer.get("ok"):
         raise typer.Exit(1)
+
+
+def _print_test(answer: Json) -> None:
+    verdict = "It arrived" if answer.get("ok") else "It did not arrive"
+    code = f"status {answer['status_code']}, " if answer.get("status_code") else ""
+    summary = [(verdict, f"{code}{answer.get('latency_ms', 0):.0f} ms"), ("Answer", answer.get("message"))]
+    steps = [(str(step["name"]), _step_words(step)) for step in answer.get("steps", ())]
+    advice = [("What to do", answer["advice"])] if answer.get("advice") else []
+    print_pairs([*summary, *steps, *advice])
+
+
+def _step_words(step: Json) -> str:
+    mark = {True: "ok", False: "failed"}.get(step["ok"], "-")
+    took = f" ({step['ms']:.0f} ms)" if step.get("ms") is not None else ""
+    return f"{mark:<6}  {step['detail']}{took}"
 
 
 def _credentials(

@@ -39,6 +39,13 @@ class Streams(Protocol):
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         """Sums of what was delivered and answered, up to now. Several may be of one period. Raises StoreUnavailable."""
 
+    async def take_up(self, destination_id: str) -> None:
+        """Apply what the store says of a destination now, for what is appended from here on.
+
+        What came while it was disabled or failed is durably in a gap when this returns. Raises OSError; what could not
+        be applied is tried again later.
+        """
+
     async def catch_up(self, destination_id: str) -> None:
         """Book what came for a disabled or failed destination up to now, so that its books can be read."""
 

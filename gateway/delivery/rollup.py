@@ -34,6 +34,7 @@ class Rollup:
         self._instance = instance
         self._clock = clock
         self._unwritten: dict[tuple[str, int, str], Figures] = {}
+        self._forgotten: set[str] = set()
         self._storing = asyncio.Lock()
         self._pruned_at_s = 0.0
         self._is_away = False
@@ -59,6 +60,12 @@ class Rollup:
                 item for item in self._unwritten.values() if item.destination_id in wanted and item.at_s >= since_s
             ]
 
+    def forget(self, destination_id: str) -> None:
+        """It is deleted and ``states`` has it no more: its figures go with the next writing. A crash before that leaves
+        them in the store until they are too old.
+        """
+        self._forgotten.add(destination_id)
+
     async def finish(self) -> None:
         """At the stop: write the minute that has begun."""
         self._collect(self._clock.time_s())
@@ -71,6 +78,8 @@ class Rollup:
             try:
                 if taken:
                     await self._store.add_figures(self._instance, list(taken.values()))
+                    taken = {}  # whatever fails from here on, they must not be written again
+                await self._remove_forgotten()
                 if now_s - self._pruned_at_s >= _PRUNE_S:
                     await self._store.prune_history(now_s)
                     self._pruned_at_s = now_s
@@ -90,6 +99,11 @@ class Rollup:
         for destination_id, state in self._states().items():
             for item in state.take_figures(destination_id, minute_s):
                 self._add(item)
+
+    async def _remove_forgotten(self) -> None:
+        if gone := frozenset(self._forgotten):
+            await self._store.forget_figures(gone)
+            self._forgotten -= gone
 
     def _add(self, item: Figures) -> None:
         key = item.destination_id, item.at_s, item.answer

@@ -40,6 +40,7 @@ class Stream:
         self.consumer = consumer
         self.state = state
         self.removed = asyncio.Event()
+        self.changing = asyncio.Lock()  # held by whoever calls ``change``
         self._make_worker = make_worker
         self._on_flushed = on_flushed
         self._clock = clock
@@ -47,8 +48,19 @@ class Stream:
         self._stopping = False
         self._worker: Worker | None = None
 
-    def change(self, destination: Destination) -> None:
-        """Apply a new configuration to everything that is not in flight, at once."""
+    async def change(self, destination: Destination) -> None:
+        """Apply a new configuration to everything that is not in flight, at once.
+
+        What came for one that took nothing is booked first, and durably: a crash must not bring those events back.
+        Raises OSError, and then nothing is applied unless the books alone could not be made durable.
+        """
+        was_skipping = self._skip_reason() is not None
+        await self.skip_now()
+        self._apply(destination)
+        if was_skipping and self._skip_reason() is None:
+            await self.consumer.checkpoint()
+
+    def _apply(self, destination: Destination) -> None:
         if destination.resumed_at_s != self.destination.resumed_at_s:  # not "later": the clock may have been set back
             self.state.resume()
         if self.destination.enabled and not destination.enabled:
@@ -61,7 +73,7 @@ class Stream:
     def stop(self) -> None:
         """Start no further attempt. ``run`` returns once what is in flight has ended."""
         self._stopping = True
-        self.change(self.destination)
+        self._apply(self.destination)
 
     async def run(self) -> None:
         """Until stopped or removed. A bug in a worker ends at this guard: it is recorded once and the worker starts
@@ -81,7 +93,7 @@ class Stream:
                     await self._rest(RESTART_S)
                 except Exception as error:  # noqa: BLE001 - the guard around one destination: no fault of it may reach the others
                     if (fault := _disk_fault(error)) is not None:
-                        self._tell_of_disk(fault)
+                        self.tell_of_disk(fault)
                         await self._rest(RESTART_S)
                         continue
                     failures += 1
@@ -91,10 +103,10 @@ class Stream:
                     )
                     await self._rest(delay_s)
 
-    def _tell_of_disk(self, fault: OSError) -> None:
-        """What the provider refused cannot be kept as a dead letter now, so it stays pending and is tried again."""
+    def tell_of_disk(self, fault: OSError) -> None:
+        """What the provider refused, or a gap, cannot be kept now: it stays pending and is tried again."""
         self.state.refused(
-            "disk", "the disk of the data directory fails, so a refused event cannot be kept: wait for it"
+            "disk", "the disk of the data directory fails, so a refused event or a gap cannot be kept: wait for it"
         )
         structlog.get_logger().warning(
             Event.DESTINATION_HELD,

@@ -119,8 +119,8 @@ class Supervisor:
             stream = self._streams.get(destination.id)
             if stream is None:
                 await self._start(group, destination)
-            elif stream.destination.revision != destination.revision:
-                stream.change(destination)
+            else:
+                await self._follow(stream)
         self._queue.end_restoration()
         for stray in [known for known in self._queue.consumer_ids() if known not in wanted]:
             consumer = self._queue.consumer(stray)
@@ -158,6 +158,15 @@ class Supervisor:
 
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         return await self._rollup.read(destination_ids, step_s=step_s, since_s=since_s)
+
+    async def take_up(self, destination_id: str) -> None:
+        stream = self._streams.get(destination_id)
+        if stream is None:
+            return  # it starts with what the store says
+        async with stream.changing:
+            destination = self._catalog.destinations().get(destination_id)
+            if destination is not None and destination.revision != stream.destination.revision:
+                await stream.change(destination)
 
     async def catch_up(self, destination_id: str) -> None:
         stream = self._streams.get(destination_id)
@@ -208,6 +217,13 @@ class Supervisor:
 
     # -- inside
 
+    async def _follow(self, stream: Stream) -> None:
+        """A disk that fails leaves this one as it was until the next look, and does not stop the others."""
+        try:
+            await self.take_up(stream.destination.id)
+        except OSError as error:
+            stream.tell_of_disk(error)
+
     def _states(self) -> dict[str, DeliveryState]:
         return {destination_id: stream.state for destination_id, stream in self._streams.items()}
 
@@ -252,6 +268,7 @@ class Supervisor:
         await self._transports.pop(destination_id).close()
         await self._remove_consumer(destination_id, stream.consumer)
         self._metrics.forget_destination(destination_id)
+        self._rollup.forget(destination_id)
         stream.removed.set()
         structlog.get_logger().info(Event.DESTINATION_STOPPED, destination=destination_id)
 

@@ -1,5 +1,6 @@
 """Who changed what, and how destinations fared: kept in the store for the API, and emitted as audit events of the
-tenant through the same queue as all others, so that the tenant's SIEMs see it.
+tenant through the same queue as all others, so that the tenant's SIEMs see it. Changes of destinations of all tenants
+are no tenant's, and are emitted only when the settings name one for them.
 
 A record is made after the change that it tells of. Neither a store nor a queue that fails takes the change back or
 raises: what could not be recorded stands in the log. A crash between a change and its record loses the record.
@@ -85,8 +86,8 @@ class Trail:
     async def _emit(self, activities: Sequence[Activity]) -> None:
         lines: dict[str, list[bytes]] = {}
         for activity in activities:
-            if self._settings.emit and activity.action.startswith(EMITTED):
-                tenant_id = self._settings.tenant if activity.tenant_id == ALL_TENANTS else activity.tenant_id
+            tenant_id = self._settings.tenant if activity.tenant_id == ALL_TENANTS else activity.tenant_id
+            if tenant_id and self._settings.emit and activity.action.startswith(EMITTED):
                 lines.setdefault(tenant_id, []).append(audit_event(activity, tenant_id, self._instance))
         if not lines:
             return

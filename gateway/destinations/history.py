@@ -109,6 +109,9 @@ class HistoryStore(Protocol):
     ) -> list[Activity]:
         """The newest first, older than ``before`` (time and id). None: of every tenant, of every destination."""
 
+    async def forget_figures(self, destination_ids: Collection[str]) -> None:
+        """Remove those of destinations that are deleted, of all instances."""
+
     async def prune_history(self, now_s: float) -> None:
         """Forget what is older than KEPT_S and ACTIVITY_KEPT_S."""
 

@@ -87,6 +87,11 @@ async def activities(
     return list(map(read_activity, rows))
 
 
+async def forget_figures(connection: Connection, destination_ids: Collection[str]) -> None:
+    statement = "DELETE FROM gateway_figures WHERE step_s = ANY($1::int[]) AND destination_id = ANY($2::text[])"
+    await connection.execute(statement, list(KEPT_S), list(destination_ids))
+
+
 async def prune(connection: Connection, now_s: float) -> None:
     for step_s, kept_s in KEPT_S.items():
         await connection.execute(

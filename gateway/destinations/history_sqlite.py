@@ -82,6 +82,11 @@ def activities(
     return list(map(read_activity, connection.execute(statement, (*values, limit))))
 
 
+def forget_figures(connection: sqlite3.Connection, destination_ids: Collection[str]) -> None:
+    keys = [(step_s, destination_id) for step_s in KEPT_S for destination_id in destination_ids]
+    connection.executemany("DELETE FROM figures WHERE step_s = ? AND destination_id = ?", keys)
+
+
 def prune(connection: sqlite3.Connection, now_s: float) -> None:
     for step_s, kept_s in KEPT_S.items():
         connection.execute("DELETE FROM figures WHERE step_s = ? AND at_s < ?", (step_s, int(now_s) - kept_s))

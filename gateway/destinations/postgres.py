@@ -132,6 +132,10 @@ class PostgresStore:
         async with self._connection() as connection:
             return await history_postgres.activities(connection, tenant_id, destination_id, before, limit)
 
+    async def forget_figures(self, destination_ids: Collection[str]) -> None:
+        async with self._connection() as connection:
+            await history_postgres.forget_figures(connection, destination_ids)
+
     async def prune_history(self, now_s: float) -> None:
         async with self._connection() as connection:
             await history_postgres.prune(connection, now_s)

@@ -93,6 +93,9 @@ class SqliteStore:
             lambda connection: history_sqlite.activities(connection, tenant_id, destination_id, before, limit)
         )
 
+    async def forget_figures(self, destination_ids: Collection[str]) -> None:
+        await self._run(lambda connection: history_sqlite.forget_figures(connection, destination_ids))
+
     async def prune_history(self, now_s: float) -> None:
         await self._run(lambda connection: history_sqlite.prune(connection, now_s))
 

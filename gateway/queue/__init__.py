@@ -163,6 +163,9 @@ class Consumer(Protocol):
     async def drop_pending(self, reason: GapReason, detail: str = "") -> int:
         """Settle everything that waits and is not handed out as dropped, in one gap. Returns how many."""
 
+    async def checkpoint(self) -> None:
+        """Return once everything that was settled so far, and the memo, is durable."""
+
     async def end_intake(self) -> None:
         """Take no event that is appended from now on: the consumer is being deleted. Durable before it returns."""
 

@@ -69,13 +69,19 @@ async def list_all(call: Call) -> web.Response:
 
 
 async def update(call: Call) -> web.Response:
-    """With ``verify`` the change is tried first, and nothing is stored when the test event does not arrive."""
+    """With ``verify`` the change is tried first, and nothing is stored when the test event does not arrive.
+
+    It applies to every event that is accepted after the answer; what came while it was disabled is durably in a gap.
+    """
     known, changes = call.destination(), await call.members()
     if _flag(call, "verify"):
         await _verify(call, call.parts.service.draft_update(known.id, changes))
     health = call.parts.streams.health(known.id)
     changed = await call.parts.service.update(known.id, changes)
-    await activity.updated(call, known, changed, health)
+    try:
+        await call.parts.streams.take_up(known.id)
+    finally:  # it is stored, whatever the disk of the queue does
+        await activity.updated(call, known, changed, health)
     return answer(_view(call, changed))
 
 

@@ -237,6 +237,28 @@ async def test_a_disabled_period_is_a_gap(gateway: GatewayProcess) -> None:
         assert receiver.events == by_id(before + after)
 
 
+async def test_a_disabled_moment_is_a_gap_over_a_kill(gateway: GatewayProcess) -> None:
+    """Off and on at once, and the process killed right after the answer: what came in between is never delivered."""
+    async with SplunkReceiver() as receiver:
+        destination = await gateway.api.create(receiver)
+        expected: list[bytes] = []
+        for kept in range(1, 6):
+            await gateway.api.change(destination, enabled=False)
+            await gateway.api.accept(events(3))
+            await gateway.api.change(destination, enabled=True)
+            await gateway.kill()
+            await gateway.start()
+            after = events(2)
+            await gateway.api.accept(after)
+            expected += after
+            books = await gateway.api.until_settled(destination)
+            assert (books["delivered"], books["dropped"]) == (2 * kept, 3 * kept)
+        assert receiver.events == by_id(expected)
+        gaps = await gateway.api.listed(destination, "gaps")
+        assert {gap["reason"] for gap in gaps} == {"disabled"}
+        assert missing(gaps) == 15
+
+
 async def test_deleting_flushes_first(gateway: GatewayProcess) -> None:
     """DELETE waits until what the destination holds has arrived (204); what comes meanwhile is not for it."""
     go = asyncio.Event()

@@ -104,6 +104,18 @@ async def test_figures_of_the_destinations_and_the_time_asked_for(store: History
     assert await store.figures([], step_s=60, since_s=0) == []
 
 
+async def test_figures_of_a_deleted_destination_go(store: HistoryStore) -> None:
+    """In every step, of every gateway; those of others stay. Nothing to forget is no error."""
+    other = replace(FIGURES, destination_id="siem_other")
+    await store.add_figures("one", [FIGURES, ANSWERED, other])
+    await store.add_figures("two", [FIGURES])
+    await store.forget_figures({"siem_ä", "nobody"})
+    await store.forget_figures(set())
+    for step_s in KEPT_S:
+        assert await all_of(store, step_s) == []
+        assert len(await all_of(store, step_s, "siem_other")) == 1
+
+
 async def test_no_figures(store: HistoryStore) -> None:
     """Adding none is no error."""
     await store.add_figures("gw", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -73,7 +74,8 @@ class Tab:
         return self.page.get_by_role("main").get_by_role("link", name=name, exact=True)
 
     def field(self, label: str) -> Locator:
-        return self.page.get_by_role("main").get_by_label(label)
+        """The one whose label begins so: "Name" is not "Server name"."""
+        return self.page.get_by_role("main").get_by_label(re.compile(f"^{re.escape(label)}"))
 
     @property
     def heading(self) -> Locator:

@@ -205,6 +205,14 @@ def test_half_a_setup_of_tls_is_refused(given: dict[str, object], words: str) ->
         load(given, {}, None)
 
 
+def test_the_tenant_of_own_events_is_one_or_none() -> None:
+    """All tenants are none to give events to; without one nothing is emitted for them."""
+    assert load({}, {}, None).activity.tenant == ""
+    assert load({}, {"GATEWAY_ACTIVITY_TENANT": "platform"}, None).activity.tenant == "platform"
+    with pytest.raises(ConfigError, match=r"activity\.tenant must be empty or the id of one tenant"):
+        load({}, {"GATEWAY_ACTIVITY_TENANT": "*"}, None)
+
+
 def test_the_defaults_are_within_their_own_ranges() -> None:
     """Writing a default out explicitly is always accepted."""
     for setting in describe(Config):

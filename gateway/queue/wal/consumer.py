@@ -156,6 +156,9 @@ class WalConsumer:
         self._log.mark_changed(self)
         return dropped
 
+    async def checkpoint(self) -> None:
+        await self._log.checkpoint()
+
     async def end_intake(self) -> None:
         if self._cursor.end is None:
             self._cursor.end = self.intake_end()

@@ -5,20 +5,25 @@ import { h, newId, setText } from "./dom.js";
 /** Label, control, help and error belong together, for the eye and for screen readers. */
 function field({ name, label, help, required, input, extra = null, read }) {
   const id = newId(name);
-  const helpId = `${id}-help`;
-  const faultId = `${id}-fault`;
-  const fault = h("p", { class: "fault", id: faultId, hidden: true });
   input.id = id;
   input.required = Boolean(required);
-  input.setAttribute("aria-describedby", help ? `${helpId} ${faultId}` : faultId);
+  const explained = explain(input, id, help);
   const element = h(
     "div",
     { class: "field" },
     h("label", { for: id }, label, required ? h("span", { class: "muted" }, " (required)") : null),
     h("div", { class: "control" }, input, extra),
-    fault,
-    help ? h("p", { class: "help", id: helpId }, help) : null,
+    explained.elements,
   );
+  return { name, label, element, input, fail: explained.fail, value: read };
+}
+
+/** What stands below a control and describes it: what is wrong with it, and help. */
+function explain(input, id, help) {
+  const helpId = `${id}-help`;
+  const faultId = `${id}-fault`;
+  const fault = h("p", { class: "fault", id: faultId, hidden: true });
+  input.setAttribute("aria-describedby", help ? `${helpId} ${faultId}` : faultId);
   const fail = (message) => {
     setText(fault, message ?? "");
     fault.hidden = !message;
@@ -26,7 +31,7 @@ function field({ name, label, help, required, input, extra = null, read }) {
     if (message) input.setAttribute("aria-invalid", "true");
   };
   input.addEventListener("input", () => fail(null));
-  return { name, label, element, input, fail, value: read };
+  return { fail, elements: [fault, help ? h("p", { class: "help", id: helpId }, help) : null] };
 }
 
 export function textControl({ value = "", placeholder, pattern, help, mode, ...rest }) {
@@ -55,6 +60,14 @@ function fits(pattern, text) {
   } catch {
     return true;
   }
+}
+
+/** Text of several lines, such as certificates. A secret is seen while it is pasted, and never again. */
+export function linesControl({ value = "", ...rest }) {
+  const input = h("textarea", { rows: 4, class: "mono", value, autocomplete: "off", spellcheck: "false" });
+  const control = field({ ...rest, input, read: () => input.value.trim() });
+  control.check = () => (rest.required && !input.value.trim() ? "A value is required." : null);
+  return control;
 }
 
 export function secretControl(rest) {
@@ -92,21 +105,10 @@ export function choiceControl({ value, choices, preset, ...rest }) {
 }
 
 export function switchControl({ name, label, help, value }) {
-  const helpId = newId("help");
-  const input = h("input", {
-    type: "checkbox",
-    role: "switch",
-    class: "switch",
-    checked: value,
-    "aria-describedby": help ? helpId : null,
-  });
-  const element = h(
-    "div",
-    { class: "field" },
-    h("label", { class: "switch-label" }, input, label),
-    help ? h("p", { class: "help", id: helpId }, help) : null,
-  );
-  return { name, label, element, input, value: () => input.checked, check: () => null, fail: () => {} };
+  const input = h("input", { type: "checkbox", role: "switch", class: "switch", checked: value });
+  const explained = explain(input, newId("switch"), help);
+  const element = h("div", { class: "field" }, h("label", { class: "switch-label" }, input, label), explained.elements);
+  return { name, label, element, input, value: () => input.checked, check: () => null, fail: explained.fail };
 }
 
 /** A list of texts, separated by commas or lines. */

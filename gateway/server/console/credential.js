@@ -1,4 +1,4 @@
-import { secretControl, textControl } from "./controls.js";
+import { linesControl, secretControl, textControl } from "./controls.js";
 import { h, newId, replace } from "./dom.js";
 import { ago, time } from "./format.js";
 
@@ -22,7 +22,7 @@ export class Credential {
   }
 
   #askFor() {
-    const make = this.#field.secret ? secretControl : textControl;
+    const make = this.#field.multiline ? linesControl : this.#field.secret ? secretControl : textControl;
     this.control = make({
       name: this.#field.name,
       label: this.#field.label,

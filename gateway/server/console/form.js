@@ -1,6 +1,14 @@
 // The form of a destination, made from the provider's own description: a new provider needs no change here.
 
-import { choiceControl, listControl, numberControl, pairsControl, switchControl, textControl } from "./controls.js";
+import {
+  choiceControl,
+  linesControl,
+  listControl,
+  numberControl,
+  pairsControl,
+  switchControl,
+  textControl,
+} from "./controls.js";
 import { Credential } from "./credential.js";
 import { h, replace } from "./dom.js";
 
@@ -75,7 +83,7 @@ export class DestinationForm {
         { class: "stack" },
         h("legend", {}, "Credentials"),
         h("p", { class: "help" }, provider.credentials_help),
-        this.#credentialFields(),
+        this.#credentialFields((each) => !isForFew(each)),
       ),
       this.enabled.element,
       h(
@@ -86,6 +94,7 @@ export class DestinationForm {
           "div",
           { class: "stack" },
           options.map((each) => this.#add(optionControl(each, destination?.options[each.name])).element),
+          this.#credentialFields(isForFew),
           this.#add(
             switchControl({
               name: "ordered",
@@ -124,9 +133,9 @@ export class DestinationForm {
     return control;
   }
 
-  #credentialFields() {
+  #credentialFields(fits) {
     return this.#provider.fields
-      .filter((each) => each.where === "credential")
+      .filter((each) => each.where === "credential" && fits(each))
       .map((each) => {
         const credential = new Credential(each, this.#known);
         this.#credentials.push(credential);
@@ -219,12 +228,16 @@ export class DestinationForm {
   }
 }
 
+/** A certificate of one's own, for example: few have one, and it takes a lot of room. */
+const isForFew = ({ multiline, required }) => multiline && !required;
+
 const emptied = (value) =>
   value === "" || value === null || (typeof value === "object" && Object.keys(value).length === 0) ? null : value;
 
 /** What the control of an untouched option gives. A choice that is the default shows as such. */
-function valueBefore({ type, default: preset }, stored) {
+function valueBefore({ type, multiline, default: preset }, stored) {
   if (type === "enum" && stored === preset) return null;
+  if (multiline && stored) return stored.replace(/\r\n?/g, "\n").trim();
   return stored ?? (type === "boolean" ? (preset ?? false) : null);
 }
 
@@ -245,6 +258,7 @@ function optionControl(field, stored) {
     case "object":
       return pairsControl({ ...shared, value });
     default:
+      if (field.multiline) return linesControl({ ...shared, value });
       return textControl({ ...shared, value, pattern, placeholder: spelled });
   }
 }

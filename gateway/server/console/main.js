@@ -5,7 +5,7 @@
 // one takes its place, `signal` is aborted and with it everything that the view listens to.
 
 import { Problem, Unreachable, wordsFor } from "./api.js";
-import { everySecond } from "./clock.js";
+import { everySecond, pause } from "./clock.js";
 import { h, replace, setText } from "./dom.js";
 import { clockTime, duration } from "./format.js";
 import { icon } from "./icons.js";
@@ -18,7 +18,7 @@ import { deliveriesView } from "./views/deliveries.js";
 import { listView } from "./views/list.js";
 import { overviewView } from "./views/overview.js";
 import { settingsView } from "./views/settings.js";
-import { signIn } from "./views/signin.js";
+import { signIn, waiting } from "./views/signin.js";
 import { undeliveredView } from "./views/undelivered.js";
 
 const ROUTES = [
@@ -33,6 +33,7 @@ const ROUTES = [
   [`${LIST}/:id/activity`, activityView],
 ];
 
+const TRY_AGAIN_MS_MAX = 10_000;
 const said = h("p", { class: "toast", role: "status" });
 let hush = 0;
 
@@ -221,18 +222,40 @@ function signOut(words = "") {
   document.querySelector("input")?.focus();
 }
 
+const refused = () => frame && signOut("The gateway no longer takes this key. Sign in again.");
+
 async function begin(key, keep) {
-  const session = await openSession(key, {
-    keep,
-    refused: () => frame && signOut("The gateway no longer takes this key. Sign in again."),
-  });
+  await enter(await openSession(key, { keep, refused }));
+}
+
+async function enter(session) {
   frame = new Frame(session);
   await frame.show({ moved: true });
 }
 
+/** With the key that the tab has kept. Only the gateway's word that it does not count any more, or the person, ends it. */
+async function resume(key) {
+  let isOver = false;
+  for (let failures = 0; !isOver; failures += 1) {
+    try {
+      const session = await openSession(key, { keep: false, refused });
+      if (!isOver) await enter(session);
+      return;
+    } catch (error) {
+      if (isOver) return;
+      if (error instanceof Problem && error.status === 401) return signOut();
+      const wake = new AbortController();
+      const leave = () => {
+        isOver = true;
+        wake.abort();
+        signOut();
+      };
+      replace(document.body, waiting(wordsFor(error), { tryNow: () => wake.abort(), leave }), said);
+      await pause(Math.min(1000 * 2 ** failures, TRY_AGAIN_MS_MAX), wake.signal);
+    }
+  }
+}
+
 listen(() => frame?.show({ moved: true }));
-if (keptKey())
-  begin(keptKey(), true).catch((error) =>
-    signOut(error instanceof Problem && error.status === 401 ? "" : wordsFor(error)),
-  );
+if (keptKey()) resume(keptKey());
 else signOut();

@@ -27,6 +27,12 @@ export function statusBadge(destination) {
   );
 }
 
+/** That there is something to know of its connection; what, stands in the tooltip and in the destination's own screens. */
+export function warningBadge({ warnings }) {
+  if (!warnings?.length) return null;
+  return h("span", { class: "caution", title: warnings.join("\n") }, icon("warning"), "Warning");
+}
+
 /** For `sort`: failed first; then what loses events soonest, lags most, and by name. */
 export function worstFirst(a, b) {
   const rank = (one) => STATES[stateOf(one)]?.rank ?? 1;

@@ -149,6 +149,12 @@ class StubGateway:
                 "status_code": code,
                 "latency_ms": 12.5,
                 "message": "Success" if self.arrives else "No",
+                "steps": [
+                    {"name": "connect", "ok": True, "detail": "Connected.", "ms": 3.4},
+                    {"name": "authentication", "ok": self.arrives, "detail": "Answered.", "ms": None},
+                    {"name": "acknowledged", "ok": None, "detail": "Not used.", "ms": None},
+                ],
+                "advice": None if self.arrives else "Give a new token.",
             }
         )
 

@@ -205,6 +205,23 @@ def test_a_test_event_that_does_not_arrive_fails_the_command(stub: Any, gateway_
     assert "status 403" in result.stdout
 
 
+def test_a_test_shows_how_far_it_came(stub: Any, gateway_command: Command) -> None:
+    """Each step on a line of its own, and what to do last; for programs as the gateway said it."""
+    identity = stub.add_destination("one")
+    stub.arrives = False
+    lines = [line.split() for line in gateway_command("destinations", "test", identity).stdout.splitlines()]
+    assert lines[2:] == [
+        ["connect", "ok", "Connected.", "(3", "ms)"],
+        ["authentication", "failed", "Answered."],
+        ["acknowledged", "-", "Not", "used."],
+        ["What", "to", "do", "Give", "a", "new", "token."],
+    ]
+    answer = json.loads(gateway_command("destinations", "test", identity, "--json").stdout)
+    assert (len(answer["steps"]), answer["advice"]) == (3, "Give a new token.")
+    stub.arrives = True
+    assert "What to do" not in gateway_command("destinations", "test", identity).stdout
+
+
 def test_dead_letters_are_listed_and_replayed(stub: Any, gateway_command: Command) -> None:
     """The provider's reason is shown, and replay says how many go out again."""
     identity = stub.add_destination("one")

@@ -105,3 +105,32 @@ async def test_the_stop_writes_the_minute_that_has_begun(house: House) -> None:
     house.state.delivered = 3
     await house.rollup.finish()
     assert await house.stored() == [(house.minute_s, 3)]
+
+
+async def test_a_deleted_destination_takes_its_figures_along(house: House) -> None:
+    """Those written and those of the minute that has begun; while the store is away they wait for that."""
+    house.state.delivered = 5
+    await house.minute()
+    house.state.delivered = 2
+    await house.rollup.read(["d"], step_s=60, since_s=0)
+    house.rollup.forget("d")
+    house.store.contents.away = True
+    await house.minute()
+    house.store.contents.away = False
+    assert await house.stored() == [(house.minute_s, 5)]
+    await house.minute()
+    assert await house.stored() == []
+
+
+async def test_a_store_that_fails_after_the_writing_counts_nothing_twice(house: House) -> None:
+    """What was written is not written again because what comes after it failed."""
+
+    async def fail(destination_ids: object) -> None:
+        raise StoreUnavailable("away")
+
+    house.state.delivered = 5
+    house.rollup.forget("other")
+    house.store.forget_figures = fail  # type: ignore[method-assign]  # the store that fails at this alone
+    await house.minute()
+    await house.minute()
+    assert await house.stored() == [(house.minute_s, 5)]

@@ -249,7 +249,7 @@ async def test_the_window_runs_out_and_what_comes_goes_into_the_gap_until_a_chan
     (gap,) = await house.consumer.gaps()
     assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.RETRIES_EXHAUSTED, 7, "e0", "e6")
     provider.decide = lambda lines: Delivered()
-    stream.change(msgspec.structs.replace(DESTINATION, revision=2, resumed_at_s=house.clock.time_s()))
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, resumed_at_s=house.clock.time_s()))
     lines = await house.post(2)
     await house.drained(within_s=10)
     assert provider.requests[-1] == lines
@@ -425,7 +425,7 @@ async def test_wrong_credentials_keep_everything_and_a_change_applies_at_once(ho
     await house.clock.run_until(lambda: house.state.consecutive_failures >= 6)
     assert house.state.breaker is BreakerState.OPEN
     provider.decide = lambda lines: Delivered()
-    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
     await house.drained(within_s=1)
     assert house.state.status is Status.ACTIVE
 
@@ -467,7 +467,7 @@ async def test_a_disabled_destination_keeps_nothing_and_says_so(house: House) ->
     stream = house.start(provider, msgspec.structs.replace(DESTINATION, enabled=False))
     await house.post(3)
     await house.drained(within_s=10)
-    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
     lines = await house.post(2)
     await house.clock.run_until(lambda: len(taken_by(provider)) == 2)
     assert taken_by(provider) == lines
@@ -475,12 +475,51 @@ async def test_a_disabled_destination_keeps_nothing_and_says_so(house: House) ->
     assert (gap.reason, gap.count) == (GapReason.DISABLED, 3)
 
 
+async def test_a_disabled_moment_is_a_gap_too(house: House) -> None:
+    """Switched off and on before the stream has looked even once: what came in between is not delivered."""
+    provider = Provider(lambda lines: Delivered())
+    stream = house.start(provider)
+    before = await house.post(2)
+    await house.drained()
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, enabled=False))
+    await house.post(3)
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=3, resumed_at_s=house.clock.time_s()))
+    after = await house.post(2)
+    await house.drained()
+    assert taken_by(provider) == before + after
+    (gap,) = await house.consumer.gaps()
+    assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.DISABLED, 3, "e2", "e4")
+
+
+async def test_a_gap_that_cannot_be_booked_leaves_it_disabled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked is told of the disk; once that works, the gap is booked and the change applies."""
+    provider = Provider(lambda lines: Delivered())
+    stream = house.start(provider)
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, enabled=False))
+    await house.post(3)
+    enabled = msgspec.structs.replace(DESTINATION, revision=3)
+
+    async def fail(reason: GapReason, detail: str = "") -> int:
+        raise OSError("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.consumer, "drop_pending", fail)
+        with pytest.raises(OSError, match="disk"):
+            await stream.change(enabled)
+    assert not stream.destination.enabled
+    await stream.change(enabled)
+    after = await house.post(1)
+    await house.drained()
+    assert taken_by(provider) == after
+    assert [gap.count for gap in await house.consumer.gaps()] == [3]
+
+
 async def test_a_deleted_destination_is_flushed_first(house: House) -> None:
     """Events that wait are delivered before the destination is reported flushed; later ones are not taken."""
     provider = Provider(lambda lines: Retry("busy") if len(provider.requests) < 3 else Delivered())
     stream = house.start(provider)
     await house.post(15)
-    stream.change(msgspec.structs.replace(DESTINATION, revision=2, deleting=True))
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, deleting=True))
     await house.clock.run_until(stream.removed.is_set)
     assert house.flushed == ["siem_1"]
     assert house.consumer.ledger().delivered == 15

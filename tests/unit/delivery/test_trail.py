@@ -124,6 +124,14 @@ async def test_a_destination_of_all_tenants_tells_the_tenant_of_the_settings() -
     assert house.store.contents.activities[0].tenant_id == "*"
 
 
+async def test_a_destination_of_all_tenants_tells_nobody_unasked() -> None:
+    """It gets what producers posted; what was done to it is kept all the same."""
+    house = House()
+    await house.record(Action.CREATED, Subjected("*", "siem_1", "All"), KEY)
+    assert house.log.entries == []
+    assert len(house.store.contents.activities) == 1
+
+
 async def test_several_go_together() -> None:
     """One append and one writing, however many; each to its own tenant."""
     house = House()

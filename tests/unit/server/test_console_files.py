@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.server.console_files import CONTENT_SECURITY_POLICY, FOLDER, read_files
 from tests.loopback_gateway import Gateway
+
+SOURCES = {str(path.relative_to(FOLDER)): path.read_text(encoding="utf-8") for path in sorted(FOLDER.rglob("*.js"))}
 
 
 @pytest.mark.parametrize("path", ["/console/", "/console/settings/audit/siem", "/console/settings/audit/siem/siem_1/x"])
@@ -38,6 +41,25 @@ async def test_nothing_of_elsewhere_gets_into_the_page(gateway: Gateway) -> None
         assert found.headers["Cache-Control"] == "no-cache"
     assert "unsafe" not in CONTENT_SECURITY_POLICY
     assert "default-src 'none'" in CONTENT_SECURITY_POLICY
+    assert "frame-ancestors 'none'" in CONTENT_SECURITY_POLICY
+
+
+def test_no_module_writes_markup_or_code() -> None:
+    """None of the ways in which a string could become an element or a script is used anywhere in the page."""
+    ways = r"innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|srcdoc|DOMParser|createContextualFragment"
+    code = r"\beval\(|new Function|set(?:Timeout|Interval)\(\s*[\"'`]|\bimport\("
+    found = {name: re.findall(f"{ways}|{code}", text) for name, text in SOURCES.items()}
+    assert {name: hits for name, hits in found.items() if hits} == {}
+
+
+def test_the_key_has_one_way_out_and_one_place() -> None:
+    """A header of one module, and the tab's storage in another; no cookie, no storage that outlives the tab, and no
+    EventSource, which could carry it only in the address.
+    """
+    assert [name for name, text in SOURCES.items() if "X-API-Key" in text] == ["api.js"]
+    assert [name for name, text in SOURCES.items() if "sessionStorage." in text] == ["session.js"]
+    lasting = r"localStorage|indexedDB|document\.cookie|new EventSource|caches\.|serviceWorker"
+    assert [name for name, text in SOURCES.items() if re.search(lasting, text)] == []
 
 
 async def test_an_old_copy_is_replaced(gateway: Gateway) -> None:

@@ -286,6 +286,22 @@ async def test_a_failed_destination_starts_again_with_enabled_true(start: Start)
 # -- delete
 
 
+async def test_a_change_applies_when_it_is_answered(streaming: Gateway) -> None:
+    """Time stands still, so that nobody looks in between: what comes while it is disabled is a gap, to the event."""
+    destination = await streaming.make_destination(options={"format": "ndjson"})
+    during, after = (
+        [event(id=f"{name}_{number}") for number in range(count)] for name, count in (("during", 3), ("after", 2))
+    )
+    for enabled, lines in ((False, during), (True, after)):
+        assert (await streaming.ask("PUT", f"{SIEM}/{destination}", json={"enabled": enabled})).status == 200
+        await streaming.post(b"\n".join(lines))
+    await streaming.until(lambda: len(streaming.wire.lines) >= 2)
+    assert [line for line in streaming.wire.lines if line] == after
+    (gap,) = (await streaming.ask("GET", f"{SIEM}/{destination}/gaps")).json["data"]
+    assert (gap["reason"], gap["count"]) == ("disabled", 3)
+    assert (gap["first_event_id"], gap["last_event_id"]) == ("during_0", "during_2")
+
+
 async def test_a_deletion_delivers_what_waits_first(streaming: Gateway) -> None:
     """204 once everything is delivered; then the destination is not there any more, nor its queue."""
     destination = await streaming.make_destination()

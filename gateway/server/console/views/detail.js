@@ -3,6 +3,7 @@
 import { Problem, SIEM } from "../api.js";
 import { everySecond } from "../clock.js";
 import { h, replace, replaceWhenChanged, setText } from "../dom.js";
+import { icon } from "../icons.js";
 import { LIST, addressOf, go } from "../router.js";
 import { hostOf, statusBadge } from "../status.js";
 import { enabledSwitch } from "./toggle.js";
@@ -24,6 +25,7 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
   const heading = h("h1", { tabindex: -1 });
   const under = h("p", { class: "muted" });
   const badge = h("div");
+  const warnings = h("div", { class: "stack warnings" });
   const toggle = enabledSwitch(app);
   const labels = new Map((await app.api.get(`${SIEM}/providers`, signal)).data.map((each) => [each.name, each.label]));
   let shown = null;
@@ -41,6 +43,7 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
     replaceWhenChanged(badge, [destination.status, destination.enabled, destination.deleting], () =>
       statusBadge(destination),
     );
+    replaceWhenChanged(warnings, destination.warnings ?? [], () => (destination.warnings ?? []).map(warning));
     toggle.update(destination);
     return update(destination);
   };
@@ -57,6 +60,7 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
         h("div", { class: "title" }, h("div", { class: "title-line" }, heading, badge), under),
         h("div", { class: "enabled" }, h("span", { "aria-hidden": "true" }, "Enabled"), toggle.element),
       ),
+      warnings,
       tabs(id, tab),
       content,
     ],
@@ -68,6 +72,10 @@ async function knownDestination(app, id) {
   const known = app.live.destinations.get(id);
   if (known) return known;
   throw new Problem(404, { detail: "There is no such destination, or it belongs to another tenant." });
+}
+
+function warning(words) {
+  return h("p", { class: "notice" }, icon("warning"), h("strong", {}, "Warning: "), words);
 }
 
 function gone(app, { name }) {

@@ -3,7 +3,7 @@ import { everySecond } from "../clock.js";
 import { breakable, h, replaceWhenChanged, setText } from "../dom.js";
 import { ago, count, duration, number, setTime, time } from "../format.js";
 import { addressOf } from "../router.js";
-import { hostOf, lagOf, statusBadge } from "../status.js";
+import { hostOf, lagOf, statusBadge, warningBadge } from "../status.js";
 import { enabledSwitch } from "./toggle.js";
 
 /** One destination of the list. It stays the same element while what it shows changes. */
@@ -65,9 +65,10 @@ export class Row {
     ]);
     replaceWhenChanged(
       this.#status,
-      [destination.status, destination.enabled, destination.deleting, destination.status_since],
+      [destination.status, destination.enabled, destination.deleting, destination.status_since, destination.warnings],
       () => [
         statusBadge(destination),
+        warningBadge(destination),
         destination.status_since
           ? h("span", { class: "muted since" }, "since ", time(destination.status_since, ago))
           : null,

@@ -1,6 +1,27 @@
 import { Problem, wordsFor } from "../api.js";
 import { h, setText } from "../dom.js";
 
+/** While it cannot be asked whether a kept key still counts. */
+export function waiting(words, { tryNow, leave }) {
+  return h(
+    "main",
+    { class: "signin" },
+    h(
+      "div",
+      { class: "card stack" },
+      h("h1", {}, "Waiting for the gateway"),
+      h("p", { role: "alert" }, words),
+      h("p", { class: "muted" }, "You stay signed in, and the page goes on trying."),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "button", class: "button primary", on: { click: tryNow } }, "Try now"),
+        h("button", { type: "button", class: "button", on: { click: leave } }, "Sign out"),
+      ),
+    ),
+  );
+}
+
 /** `enter(key, keep)` throws when the gateway does not take the key. */
 export function signIn(words, enter) {
   const key = h("input", {
