@@ -7,12 +7,13 @@ time by ``gateway.server.metrics`` and not counted a second time here.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -127,6 +128,23 @@ def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
     return {key: value for key, value in event.items() if value is not None}
 
 
+class _Unfailing:
+    """A stream that may lie on a full disk, or be closed: a line that cannot be written is lost, and what it tells of
+    goes on.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(settings: Log) -> None:
     """Set structlog up for the process: JSON lines, or readable text when standard error is a terminal.
 
@@ -146,7 +164,7 @@ def configure_logging(settings: Log) -> None:
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from blockbuster import blockbuster_ctx
 
 # Where a blocking call is no fault. The product calls the first four in threads; tests call them directly.
@@ -24,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def soak(pytestconfig: pytest.Config) -> bool:
     """Whether there is time: a test then tries many times as many cases of the same kind."""
     return bool(pytestconfig.getoption("--soak"))
+
+
+@pytest.fixture(autouse=True)
+def logging_is_nobodys() -> Iterator[None]:
+    """What a test sets up for the log's lines ends with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

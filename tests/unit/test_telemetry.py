@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import sys
 from typing import Literal
 
 import pytest
@@ -26,16 +29,33 @@ def test_what_is_more_than_a_name_is_not_logged(code: str) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_tracebacks_show_no_variables(form: Literal["text", "json"], capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal too, where the library's own choice would print what every variable holds."""
-    configured = structlog.get_config()
+    configure_logging(Log(format=form))
+    token = "Kanarien" + "vogel"
     try:
-        configure_logging(Log(format=form))
-        token = "Kanarien" + "vogel"
-        try:
-            int(token[:0])
-        except ValueError as error:
-            structlog.get_logger().error("request.failed", exc_info=error)
-    finally:
-        structlog.configure(**configured)
+        int(token[:0])
+    except ValueError as error:
+        structlog.get_logger().error("request.failed", exc_info=error)
     printed = capsys.readouterr().err
     assert "ValueError" in printed
     assert "Kanarienvogel" not in printed
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_that_cannot_be_written_stops_nothing(
+    form: Literal["text", "json"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log may be a file on the disk that is full, or closed: whoever has something to say goes on."""
+    closed = io.StringIO()
+    closed.close()
+    for stream in (FullDisk(), closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging(Log(format=form))
+        structlog.get_logger().error("log.commit_failed", error="said into the void")
