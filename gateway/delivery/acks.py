@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
@@ -53,26 +53,23 @@ class AckBook:
     def positions(self) -> list[int]:
         return sorted(position for awaited in self._awaited.values() for position in awaited.positions)
 
-    def events(self) -> int:
-        return sum(len(awaited.positions) for awaited in self._awaited.values())
-
     def among(self, positions: Iterable[int]) -> set[int]:
         """Those of the positions that wait for an acknowledgement."""
         return set(self.positions()).intersection(positions)
 
 
-async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> list[list[int]]:
-    """Ask on every channel once. Returns the positions of each batch that is confirmed now; they are out of the book.
+async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIterator[list[int]]:
+    """Ask on every channel once. Yields the positions of each batch as it is confirmed; they are out of the book, so
+    the caller settles them before anything else.
 
     A poll that fails is asked again next time. One poller per destination: a provider says of each id once that it is
     confirmed.
     """
-    confirmed: list[list[int]] = []
     for channel, ack_ids in book.waiting():
         answer = await sender.exchange(codec.encode_ack_poll(ack_ids, sender.context(channel)))
         if isinstance(answer, TransportError):
             continue
         report = codec.classify_ack_poll(answer)
         if isinstance(report, AckReport):
-            confirmed += book.confirm(channel, ack_ids if report.disabled else report.confirmed)
-    return confirmed
+            for positions in book.confirm(channel, ack_ids if report.disabled else report.confirmed):
+                yield positions

@@ -47,11 +47,15 @@ class Nudges:
         await self._event.wait()
 
     async def wait_with(self, other: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Until the next nudge or until ``other`` returns; what it raises is raised. Always the same ``other``."""
-        self._event.clear()
+        """Until the next nudge or until ``other`` returns; what it raises is raised. Always the same ``other``.
+
+        At once when the ``other`` of an earlier wait has returned since: whoever waited by time alone has not seen it.
+        """
         if self._watch is None:
             self._watch = asyncio.ensure_future(self._nudge_after(other()))
-        await self._event.wait()
+        if not self._watch.done():
+            self._event.clear()
+            await self._event.wait()
         if self._watch.done():
             watch, self._watch = self._watch, None
             watch.result()

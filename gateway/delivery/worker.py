@@ -123,7 +123,7 @@ class Worker:
                 events_max=self._codec.limits.events_max, bytes_max=self._codec.limits.bytes_max
             )
             if records is None:
-                self._consumer.release(self._suspects.unpark())
+                self._give_back(self._suspects.unpark())
                 await self._nudges.wait(self._delivery.linger_s)
                 continue
             if self._stop.is_set():
@@ -136,7 +136,7 @@ class Worker:
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
-        while not self._suspects.parked and self._consumer.pending_events() <= self._outstanding():
+        while not self._suspects.parked and not self._consumer.untaken_events():
             if self._draining and not self._consumer.pending_events():
                 return False
             if self._draining:
@@ -168,16 +168,12 @@ class Worker:
 
     def _batch_is_full(self) -> bool:
         limits = self._codec.limits
-        waiting = self._consumer.pending_events() - self._outstanding()
+        waiting = self._consumer.untaken_events()
         if waiting >= limits.events_max:
             return True
         backlog = self._consumer.backlog()
         share = waiting / backlog.pending_events if backlog.pending_events else 0.0
         return backlog.pending_bytes * share >= limits.bytes_max
-
-    def _outstanding(self) -> int:
-        waiting_for_acks = self._acks.events() if self._acks is not None else 0
-        return sum(map(len, self._held.values())) + waiting_for_acks
 
     def _acks_are_full(self) -> bool:
         return self._acks is not None and self._acks.full()
@@ -200,6 +196,16 @@ class Worker:
         if self._acks is not None:
             kept |= self._acks.among(positions)
         return [position for position in positions if position not in kept] if kept else positions
+
+    def _give_back(self, positions: list[int]) -> None:
+        """Release what was held beside the batches: the batch that it came with, if it is still under way, must not
+        release it again when another has it.
+        """
+        if positions:
+            gone = set(positions)
+            for number, held in self._held.items():
+                self._held[number] = [position for position in held if position not in gone]
+            self._consumer.release(positions)
 
     def _filter(self, part: Part) -> Part:
         if self._matcher is None:
@@ -224,7 +230,7 @@ class Worker:
         elif split.alone == "degrade":
             self._failed(split.code, split.reason, misconfigured=True)
         elif split.alone == "suspect" and not self._suspects.others_are_taken(first):
-            self._consumer.release(self._suspects.park(first))
+            self._give_back(self._suspects.park(first))
             self._failed(split.code, split.reason)
         else:
             await self._refuse(part, [Refusal(0, split.code, split.reason)])
@@ -260,14 +266,14 @@ class Worker:
         for request in encoded.requests:
             sent, attempt = await self._sender.send(request, context)
             self._state.record(attempt)
-            result = await self._apply(part, request, sent)
+            result = await self._apply(part, request, sent, context.channel)
             if isinstance(result, Split) and len(request.positions) < len(part):
                 await self._take_apart(part.pick(sorted(request.positions)), result)
             elif result is not Result.TAKEN:
                 return result
         return Result.TAKEN
 
-    async def _apply(self, part: Part, request: Request, sent: Sent) -> Result | Split:
+    async def _apply(self, part: Part, request: Request, sent: Sent, channel: str) -> Result | Split:
         positions = _select(part.positions, request.positions)
         match sent.outcome:
             case Delivered(slow_down=slow_down):
@@ -277,7 +283,7 @@ class Worker:
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
                 assert self._acks is not None
-                self._acks.add(self._sender.channel, ack_id, positions, self._clock.monotonic_s())
+                self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
             case Partial() as partial:
@@ -345,8 +351,9 @@ class Worker:
         self._breaker.close()
         if self._state.succeeded():
             structlog.get_logger().info(Event.DESTINATION_RECOVERED, destination=self._id)
-        self._consumer.release(self._suspects.unpark())
+        self._give_back(self._suspects.unpark())
         self._suspects.forget_many()
+        self._nudges.nudge()  # more may go out now, though the rest of this batch may take long
 
     def _failed(
         self,
@@ -413,12 +420,12 @@ class Worker:
         assert isinstance(self._codec, Acknowledging)
         while True:
             await self._clock.sleep(self._codec.ack_poll_s)
-            for positions in await acks.poll(self._codec, self._sender, self._acks):
+            async for positions in acks.poll(self._codec, self._sender, self._acks):
                 self._consumer.settle_delivered(positions)
             overdue = self._acks.overdue(self._clock.monotonic_s() - self._codec.ack_timeout_s)
             if overdue:
                 self._sender.renew_channel()
-                self._consumer.release(overdue)
+                self._give_back(overdue)
                 self._failed("ack_timeout", f"no acknowledgement within {self._codec.ack_timeout_s:.0f} s")
             self._nudges.nudge()
 

@@ -185,6 +185,9 @@ class Consumer(Protocol):
     def pending_events(self) -> int:
         """That of ``backlog`` alone, for those who ask at every turn."""
 
+    def untaken_events(self) -> int:
+        """How many of the pending ones are not handed out."""
+
     async def gaps(self) -> list[Gap]: ...
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:

@@ -20,14 +20,20 @@ _TIMED_OUT = '"code":"timeout"'
 
 class Lives:
     """Complaints are gathered; ``ended`` counts how each life ended. No life under load ends before ``least`` events
-    were acknowledged in it, however slow the machine is.
+    were acknowledged in it, however slow the machine is. The ``dead`` destination takes nothing while others misbehave.
     """
 
     def __init__(
-        self, gateway: GatewayProcess, oracle: OracleProcess, random_: random.Random, *, least: int = 0
+        self,
+        gateway: GatewayProcess,
+        oracle: OracleProcess,
+        random_: random.Random,
+        *,
+        least: int = 0,
+        dead: str = "",
     ) -> None:
         self._gateway, self._oracle, self._random = gateway, oracle, random_
-        self._least = least
+        self._least, self._dead = least, dead
         self.complaints: list[str] = []
         self.ended: Counter[str] = Counter()
 
@@ -52,7 +58,7 @@ class Lives:
     async def die_under_load(self) -> None:
         """SIGKILL at a random moment, while the destinations are in some mood each."""
         await self._revive()
-        await self._oracle.ask("misbehave")
+        await self._oracle.ask("misbehave", dead=self._dead)
         await self._produce()
         await self._gateway.kill()
         await self._oracle.ask("rest")
@@ -84,7 +90,7 @@ class Lives:
     async def end_impatiently(self) -> None:
         """A second SIGTERM while the first one's stop is under way."""
         await self._revive()
-        await self._oracle.ask("misbehave")
+        await self._oracle.ask("misbehave", dead=self._dead)
         await self._produce()
         self._gateway.send(signal.SIGTERM)
         await asyncio.sleep(self._random.uniform(0, 0.1))

@@ -13,6 +13,7 @@ from tests.acceptance.lives import QUICK, Lives
 from tests.acceptance.oracle.process import OracleProcess
 
 # A small budget makes segments small: they are rotated, rewritten and given up within each life.
+TINY = {"queue_disk_budget": "3MiB", "queue_segment": "1MiB"}
 AMPLE, TIGHT = {"queue_disk_budget": "4GiB"}, {"queue_disk_budget": "6MiB", "queue_segment": "1MiB"}
 
 
@@ -39,3 +40,25 @@ async def test_what_was_acknowledged_survives_every_end(tmp_path: Path, soak: bo
     assert figures["acknowledged"] > 0
     if budget is AMPLE:
         assert figures["dropped"] == 0
+
+
+async def test_what_is_given_up_under_kills_is_in_the_gaps_and_in_the_books(tmp_path: Path, soak: bool) -> None:
+    """A destination that is dead for longer than the disk holds its events loses the oldest of them, killed or not, and
+    of each lost one the books and the gaps tell.
+    """
+    seed = int(os.environ.get("KILL_SEED", str(random.SystemRandom().randrange(1 << 32))))
+    print(f"KILL_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
+    gateway = GatewayProcess(tmp_path / "data", **QUICK, **TINY)
+    async with OracleProcess(tmp_path, seed) as oracle:
+        lives = Lives(gateway, oracle, random.Random(seed), least=3_000, dead="elastic")
+        try:
+            await lives.begin()
+            for _ in range(50 if soak else 3):
+                await lives.die_under_load()
+                assert lives.complaints == []
+            figures = await lives.verdict()
+            assert lives.complaints == []
+        finally:
+            await gateway.end()
+    print(dict(lives.ended), figures)  # noqa: T201 - the figures of a soak
+    assert figures["dropped"] > 0

@@ -204,6 +204,9 @@ class WalConsumer:
     def pending_events(self) -> int:
         return self._cursor.position_of(self.intake_end()) - self._cursor.settled_total()
 
+    def untaken_events(self) -> int:
+        return self._cursor.untaken(self.intake_end())
+
     def backlog(self) -> Backlog:
         pending = self.pending_events()
         mean = self._log.mean_event_bytes(self.lanes[Lane.TENANT])
@@ -286,7 +289,7 @@ class WalConsumer:
         self._log.mark_changed(self)
 
     def _has_more(self) -> bool:
-        return self._cursor.untaken(self.intake_end()) > 0 and self._window_is_open()
+        return self.untaken_events() > 0 and self._window_is_open()
 
     def _window_is_open(self) -> bool:
         events, spans = self._cursor.window()

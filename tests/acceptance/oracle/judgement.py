@@ -94,6 +94,8 @@ def _counts(seen: Seen, known: int, dropped: int) -> list[str]:
     ledger, found = seen.ledger, []
     if ledger["pending"]:
         found.append(f"{ledger['pending']} events still wait")
+    if reasons := {gap["reason"] for gap in seen.gaps} - {"disk_budget"}:
+        found.append(f"gaps for a reason that nothing gave: {reasons}")
     if ledger["dropped"] != dropped:
         found.append(f"{ledger['dropped']} events are dropped and the gaps hold {dropped}")
     if ledger["dead_lettered"] != len(seen.dead) or len(set(seen.dead)) != len(seen.dead):

@@ -161,7 +161,7 @@ def test_acknowledgements_are_told_apart_by_channel_and_time_out() -> None:
     assert book.among([1, 3]) == {1}
     assert book.overdue(before_s=-1.0) == []
     assert book.overdue(before_s=0.0) == [1, 2]
-    assert book.events() == 0
+    assert book.positions() == []
 
 
 @pytest.mark.parametrize("alone", ["refuse", "degrade"])

@@ -75,6 +75,14 @@ class Provider:
     failing: TransportError | None = None
 
 
+class OneByOne(Provider):
+    """Puts each event into a request of its own."""
+
+    def encode(self, batch: Batch, context: Context) -> Encoded:
+        lines = enumerate(batch.lines)
+        return Encoded(tuple(Request("http://siem", (), line, range(at, at + 1)) for at, line in lines))
+
+
 class AcknowledgingProvider(Provider):
     """One that confirms later: ``confirmed`` are the ids that it admits to when it is asked."""
 
@@ -355,12 +363,6 @@ async def test_several_poison_events_in_a_row_do_not_hold_up_what_follows(house:
 
 async def test_the_last_events_may_all_be_refused_together(house: House) -> None:
     """When nothing but refused events waits, they are tried on and on, until the destination takes them."""
-
-    class OneByOne(Provider):
-        def encode(self, batch: Batch, context: Context) -> Encoded:
-            lines = enumerate(batch.lines)
-            return Encoded(tuple(Request("http://siem", (), line, range(at, at + 1)) for at, line in lines))
-
     provider = OneByOne(lambda lines: Split("no", code="400", tries=3, alone="suspect"))
     house.start(provider)
     await house.post(3)
@@ -550,6 +552,124 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
     provider.confirmed = set(range(100))
     await house.drained()
     assert house.consumer.ledger().delivered == 3
+
+
+async def test_what_is_filtered_out_of_a_hanging_batch_holds_up_nothing(house: House) -> None:
+    """What comes while a request hangs goes out beside it, however much of that batch was filtered."""
+    house.matcher = lambda lines: [line != b'{"id":"e0"}' for line in lines]
+    provider = Provider(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    house.start(provider)
+    await house.post(2)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) == 2, within_s=1)
+    provider.hold.set()
+    await house.drained()
+
+
+async def test_a_success_in_the_midst_of_a_batch_lets_others_go_out(house: House) -> None:
+    """Once a probe was taken nothing waits for the rest of its batch, which may hang."""
+    provider = OneByOne(lambda lines: Retry("busy") if len(provider.requests) == 1 else Delivered(), events_max=2)
+    house.start(provider)
+    await house.post(2)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    provider.hold = asyncio.Event()
+    await house.post(2)
+    await house.clock.run_until(lambda: len(provider.requests) == 2)
+    provider.hold.set()
+    provider.hold = asyncio.Event()
+    await house.clock.run_until(lambda: len(provider.requests) == 4, within_s=1)
+    assert provider.requests[2:] == [[b'{"id":"e1"}'], [b'{"id":"e2"}']]
+    provider.hold.set()
+    await house.drained()
+
+
+class Channels(AcknowledgingProvider):
+    """Counts its acknowledgements for each channel, as Splunk does, and each event is a request; ``holds`` are what the
+    requests wait for in turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda lines: Delivered())
+        self.holds: list[asyncio.Event] = []
+        self.given: dict[str, list[bytes]] = {}
+        self.asked: dict[str, set[int]] = {}
+        self.confirms = False
+        self.questions: list[str] = []
+        self.hangs_from_question = 1 << 30
+
+    def encode(self, batch: Batch, context: Context) -> Encoded:
+        lines, headers = enumerate(batch.lines), (("channel", context.channel),)
+        return Encoded(tuple(Request("http://siem", headers, line, range(at, at + 1)) for at, line in lines))
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        if request.url.endswith("/ack") and len(self.questions) > self.hangs_from_question:
+            await asyncio.Event().wait()
+        if self.holds and not request.url.endswith("/ack"):
+            self.requests.append([request.body])
+            await self.holds.pop(0).wait()
+            return Reply(200, {}, b"")
+        return await super().send(request, timeout_s=timeout_s)
+
+    def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
+        given = self.given.setdefault(request.headers[0][1], [])
+        given.append(request.body)
+        return AwaitAck(len(given) - 1)
+
+    def encode_ack_poll(self, ack_ids: Sequence[int], context: Context) -> Request:
+        self.questions.append(context.channel)
+        self.asked.setdefault(context.channel, set()).update(ack_ids)
+        self.confirmed = set(ack_ids) if self.confirms else set()
+        return super().encode_ack_poll(ack_ids, context)
+
+
+async def test_what_comes_again_while_its_batch_is_under_way_is_its_own_batchs_no_more(house: House) -> None:
+    """An acknowledgement may be overdue before the rest of its batch is answered. What was taken anew by then stays
+    with the new batch, and each answer is asked for on the channel on which it was given.
+    """
+    provider = Channels()
+    at_once, second, third, again = (asyncio.Event() for _ in range(4))
+    at_once.set()
+    provider.holds = [at_once, second, third, again]
+    house.start(provider)
+    lines = await house.post(3)
+    await house.clock.run_until(lambda: len(provider.requests) == 2)
+    await house.clock.run_until(lambda: house.state.last_error is not None)
+    second.set()
+    await house.clock.run_until(lambda: len(provider.requests) == 4)
+    third.set()
+    await house.clock.run_until(lambda: sum(map(len, provider.given.values())) == 3)
+    again.set()
+    provider.confirms = True
+    await house.drained(within_s=100)
+    assert taken_by(provider) == [*lines, lines[0]]
+    assert list(provider.given.values()) == [lines, lines[:1]]
+    assert {channel: len(ids) for channel, ids in provider.asked.items()} == dict(
+        zip(provider.given, (3, 1), strict=True)
+    )
+    assert house.consumer.ledger().delivered == 3
+
+
+async def test_what_was_confirmed_is_settled_though_the_next_channel_hangs(house: House) -> None:
+    """A change that ends the worker in the midst of its questions leaves nothing neither settled nor given back."""
+    provider = Channels()
+    second = asyncio.Event()
+    provider.holds = [asyncio.Event(), second]
+    provider.holds[0].set()
+    stream = house.start(provider)
+    await house.post(2)
+    await house.clock.run_until(lambda: house.state.last_error is not None)
+    second.set()
+    await house.clock.run_until(lambda: sum(map(len, provider.given.values())) == 3)
+    assert len(provider.given) == 2
+    provider.confirms = True
+    provider.hangs_from_question = len(provider.questions) + 1
+    await house.clock.run_until(lambda: len(provider.questions) > provider.hangs_from_question)
+    assert house.consumer.ledger().delivered == 1
+    provider.hangs_from_question = 1 << 30
+    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await house.drained(within_s=100)
 
 
 async def test_a_stopped_stream_lets_what_is_in_flight_end(house: House) -> None:

@@ -42,3 +42,20 @@ async def test_what_the_other_wait_raises_is_raised() -> None:
     with pytest.raises(OSError, match="broken"):
         await nudges.wait_with(fails)
     await nudges.close()
+
+
+async def test_what_the_other_wait_saw_meanwhile_is_not_lost() -> None:
+    """It returned while the loop waited otherwise, and nobody will nudge for it again."""
+    something = asyncio.Event()
+
+    async def other() -> None:
+        await something.wait()
+
+    nudges = Nudges(ManualClock())
+    asyncio.get_running_loop().call_soon(nudges.nudge)
+    await nudges.wait_with(other)
+    something.set()
+    await nudges.wait()
+    async with asyncio.timeout(5):
+        await nudges.wait_with(other)
+    await nudges.close()
