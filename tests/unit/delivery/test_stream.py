@@ -668,7 +668,7 @@ async def test_what_was_confirmed_is_settled_though_the_next_channel_hangs(house
     await house.clock.run_until(lambda: len(provider.questions) > provider.hangs_from_question)
     assert house.consumer.ledger().delivered == 1
     provider.hangs_from_question = 1 << 30
-    stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
     await house.drained(within_s=100)
 
 
