@@ -191,7 +191,10 @@ class House:
     async def something(self) -> None:
         match self.random.choices(("post", "change", "pass", "drop", "replay"), (40, 15, 30, 5, 5))[0]:
             case "post":
-                await self.post(self.random.randint(1, 15), (WELL,) * 12 + (DULL,) * 4 + (POISON,))
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.post(self.random.randint(1, 15), (WELL,) * 12 + (DULL,) * 4 + (POISON,)))
+                    await self.some_turns(12)
+                    self.clock.advance(ROUND_TRIP_S)  # answers may come in the very turn in which events do
             case "change":
                 self.siem.share = self.random.choice((0.0, 0.2, 0.7, 1.0))
                 self.siem.faults = self.random.sample(FAULTS, self.random.randint(1, 3))
@@ -202,7 +205,10 @@ class House:
                 await self.consumer.drop_pending(GapReason.DISK_BUDGET)
             case "replay" if self.siem.alone == "refuse":  # a batch of poison alone speaks against the destination
                 await self.consumer.replay_dead_letters()
-        for _ in range(self.random.randint(0, 5)):
+        await self.some_turns(5)
+
+    async def some_turns(self, turns_max: int) -> None:
+        for _ in range(self.random.randint(0, turns_max)):
             await asyncio.sleep(0)
 
     async def post(self, count: int, texts: Sequence[bytes] = (WELL,)) -> None:
@@ -290,8 +296,9 @@ async def _misbehave_and_recover(house: House) -> None:
     for _ in range(STEPS):
         await house.something()
     house.siem.share = 0.0
-    await house.post(1)  # proves that it is poison which is refused
-    for _ in range(RECOVERY_LINGERS_MAX):
+    for number in range(RECOVERY_LINGERS_MAX):
+        if number % 50 == 0:
+            await house.post(1)  # proves that it is poison which is refused
         await house.linger()
         if not house.consumer.pending_events():
             break
