@@ -75,7 +75,7 @@ def build_app(
     app[PARTS] = parts
     app.on_response_prepare.append(without_software)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _handler(route, parts), expect_handler=_decide_later)
+        app.router.add_route(route.method, _pattern(route.path), _handler(route, parts), expect_handler=_decide_later)
     description = document(ROUTES)
 
     async def openapi(_: web.Request) -> web.Response:
@@ -84,6 +84,16 @@ def build_app(
     app.router.add_get("/openapi.json", openapi)
     add_console(app)
     return app
+
+
+def _pattern(path: str) -> str:
+    """For aiohttp. What stands in the place of an id in another route is none: a method that a route does not have is
+    405 there, and not a question about a destination called ``providers``.
+    """
+    start = path.partition("{id}")[0]
+    words = {other.path.removeprefix(start).partition("/")[0] for other in ROUTES if other.path.startswith(start)}
+    taken = "|".join(sorted(words - {"{id}"}))
+    return path.replace("{id}", f"{{id:(?!(?:{taken})(?:/|$))[^/]+}}") if taken and "{id}" in path else path
 
 
 def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
