@@ -131,6 +131,8 @@ def _responses(route: Route, known: dict[type, dict[str, object]]) -> dict[str, 
     refusals = set(route.problems)
     if not route.is_open:
         refusals |= {401} if route.scope is None else {401, 403}
+    if route.is_limited:
+        refusals.add(429)
     for status in sorted(refusals):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -80,6 +80,11 @@ class Route(msgspec.Struct, frozen=True):
     headers: tuple[str, ...] = ()
     makes: str = ""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether requests count towards the key's limit. Taking events in has bounds of its own."""
+        return not self.is_open and self.body != EVENTS_BODY
+
 
 def _window(windows: Iterable[str], default: str) -> Parameter:
     return Parameter("window", "How far back from now.", {"enum": list(windows), "default": default})
