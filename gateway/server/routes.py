@@ -393,7 +393,16 @@ ROUTES: tuple[Route, ...] = (
         problems=(400, 503),
     ),
     Route("GET", "/v1/audit/whoami", destinations.who_am_i, "What the key may do", {200: WhoAmI}),
-    Route("GET", "/v1/audit/keys", keys.list_all, "List API keys", {200: KeyPage}, scope=Scope.KEYS_WRITE),
+    Route(
+        "GET",
+        "/v1/audit/keys",
+        keys.list_all,
+        "List API keys",
+        {200: KeyPage},
+        scope=Scope.KEYS_WRITE,
+        parameters=(_LIMIT, _CURSOR),
+        problems=(400,),
+    ),
     Route(
         "POST",
         "/v1/audit/keys",
