@@ -13,7 +13,7 @@ LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
 
 
 async def list_all(call: Call) -> web.Response:
-    """The fixed ones, then oldest first. The cursor is the last one's place, so that pages hold while others are made or revoked."""
+    """The fixed ones, then oldest first. Pages hold while others come or go: the cursor is the place of the last."""
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
     after = paging.read(call.request.query.get("cursor")) or (-1.0, "")
     found = sorted((*_order(call, key), key) for key in call.parts.keys.list(call.caller))
