@@ -74,6 +74,8 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_timeout_s: Timeout = field(default=Seconds(60), name="body_timeout")
     keep_alive_s: Timeout = field(default=Seconds(75), name="keep_alive")
     connections_max: Count = 16_384
+    rate_limit: Annotated[int, Between(0, 1_000_000)] = 500
+    rate_limit_burst: Count = 5_000
 
     @property
     def address(self) -> TcpAddress | UnixAddress:

@@ -544,7 +544,7 @@ def EVERYTHING(_effect: int, _piece: int, length: int) -> int:  # noqa: N802 - o
     return length
 
 
-def NOTHING(_effect: int, _piece: int, _length: int) -> int:  # noqa: N802
+def NOTHING(_effect: int, _piece: int, _length: int) -> int:  # noqa: N802 - as above
     return 0
 
 

@@ -67,7 +67,7 @@ def _read_plain_members(given: Mapping[str, object], form: Form, problems: Probl
     if tenant_id is not None:
         form.tenant_id = read_tenant_id(tenant_id, problems) or UNSET
     if "name" in given:
-        form.name = read_name(given["name"] or "", problems) or ""
+        form.name = read_name("" if given["name"] is None else given["name"], problems) or ""
     form.enabled = _read_flag(given, "enabled", problems)
     form.ordered = _read_flag(given, "ordered", problems)
 

@@ -81,7 +81,7 @@ class KeyService:
             if name not in _MEMBERS:
                 problems.add(shown_member(name), unknown_member(name, _MEMBERS))
         scopes = _read_scopes(given.get("scopes"), problems)
-        name = read_name(given.get("name") or "", problems) or ""
+        name = read_name("" if given.get("name") is None else given["name"], problems) or ""
         expires_at_s = self._read_expiry(given.get("expires_at"), problems)
         tenant_id = caller.tenant_id
         if given.get("tenant_id") is not None:

@@ -33,6 +33,10 @@ _CHANGE_TRIES = 3
 
 Value = TypeVar("Value")
 
+# Members as they are given, or what makes them of the state that is changed.
+Changes = Mapping[str, object] | Callable[[Destination], Mapping[str, object]]
+Precondition = Callable[[Destination], None]
+
 
 def settings_of(destination: Destination, secret_box: SecretBox) -> Settings:
     """What the provider's codec is built from. Raises StoreError when the credentials cannot be opened."""
@@ -99,21 +103,23 @@ class DestinationService:
         )
         return self._completed(blank, form, problems)
 
-    async def update(self, destination_id: str, changes: Mapping[str, object]) -> Destination:
+    async def update(
+        self, destination_id: str, changes: Changes, *, precondition: Precondition = lambda _: None
+    ) -> Destination:
         """Store the changes, leave the rest. Raises RequestRejected, NotFound, and Conflict while it is being deleted.
 
         ``"enabled": true`` asks a failed destination to stream again. A change by another gateway in between is taken
-        up first.
+        up first: ``precondition`` is called with the very state that is changed, and raises when it is not as wanted.
         """
-        return await self._change(destination_id, lambda known: self._changed(known, changes))
+        return await self._change(destination_id, precondition, lambda known: self._changed(known, changes))
 
-    def draft_update(self, destination_id: str, changes: Mapping[str, object]) -> Destination:
+    def draft_update(self, destination_id: str, changes: Changes) -> Destination:
         """The destination as ``update`` would store it, to test it before that. Raises what ``update`` raises."""
         return self._changed(self._known(destination_id), changes)
 
-    async def mark_deleting(self, destination_id: str) -> Destination:
-        """Take no new events for it. Marking it twice is no error. Raises NotFound."""
-        return await self._change(destination_id, self._marked)
+    async def mark_deleting(self, destination_id: str, *, precondition: Precondition = lambda _: None) -> Destination:
+        """Take no new events for it. Marking it twice is no error. Raises NotFound, and what ``precondition`` does."""
+        return await self._change(destination_id, precondition, self._marked)
 
     async def remove(self, destination_id: str) -> None:
         """Delete it from the store. It may be gone already."""
@@ -124,10 +130,13 @@ class DestinationService:
 
     # -- inside
 
-    async def _change(self, destination_id: str, change: Callable[[Destination], Destination]) -> Destination:
+    async def _change(
+        self, destination_id: str, precondition: Precondition, change: Callable[[Destination], Destination]
+    ) -> Destination:
         """Store what ``change`` makes of the newest state. It returns its argument when nothing is to be changed."""
         for _ in range(_CHANGE_TRIES):
             known = self._known(destination_id)
+            precondition(known)
             changed = change(known)
             if changed is known:
                 return known
@@ -139,9 +148,10 @@ class DestinationService:
                 return changed
         raise Conflict(f"destination {destination_id} is being changed by others too: try again")
 
-    def _changed(self, known: Destination, changes: Mapping[str, object]) -> Destination:
+    def _changed(self, known: Destination, asked: Changes) -> Destination:
         if known.deleting:
             raise Conflict(f"destination {known.id} is being deleted and cannot be changed")
+        changes = asked(known) if callable(asked) else asked
         problems = Problems("the change")
         _check_fixed(known, changes, problems)
         given = {name: value for name, value in changes.items() if name not in READ_ONLY_MEMBERS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from aiohttp import HttpVersion11, web
@@ -28,10 +28,13 @@ from gateway.server.handler import proper_http_middleware, without_software
 from gateway.server.live import Live
 from gateway.server.metrics import BooksCollector, IngestCounts
 from gateway.server.openapi import document
-from gateway.server.problems import problems_middleware
+from gateway.server.problems import problem, problems_middleware
 from gateway.server.quarantine import Quarantine
+from gateway.server.rate_limit import Rate, RateLimits
 from gateway.server.routes import ROUTES, Route
 from gateway.telemetry import Metrics
+
+LIMIT = web.RequestKey("limit", Mapping[str, str])  # headers that tell of it
 
 
 def build_app(
@@ -66,6 +69,7 @@ def build_app(
         clock=clock,
         quarantine=Quarantine(data_dir / "quarantine", ingest.quarantine_bytes_max, clock),
         budget=Budget(ingest.buffered_bytes_max),
+        limits=RateLimits(Rate(server.rate_limit, server.rate_limit_burst), clock.monotonic_s),
         stopping=stopping,
         data_dir=data_dir,
     )
@@ -74,8 +78,9 @@ def build_app(
     app = web.Application(middlewares=[problems_middleware, proper_http_middleware])
     app[PARTS] = parts
     app.on_response_prepare.append(without_software)
+    app.on_response_prepare.append(_with_limit)
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, _handler(route, parts), expect_handler=_decide_later)
+        app.router.add_route(route.method, _pattern(route.path), _handler(route, parts), expect_handler=_decide_later)
     description = document(ROUTES)
 
     async def openapi(_: web.Request) -> web.Response:
@@ -84,6 +89,16 @@ def build_app(
     app.router.add_get("/openapi.json", openapi)
     add_console(app)
     return app
+
+
+def _pattern(path: str) -> str:
+    """For aiohttp. What stands in the place of an id in another route is none: a method that a route does not have is
+    405 there, and not a question about a destination called ``providers``.
+    """
+    start = path.partition("{id}")[0]
+    words = {other.path.removeprefix(start).partition("/")[0] for other in ROUTES if other.path.startswith(start)}
+    taken = "|".join(sorted(words - {"{id}"}))
+    return path.replace("{id}", f"{{id:(?!(?:{taken})(?:/|$))[^/]+}}") if taken and "{id}" in path else path
 
 
 def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -98,10 +113,18 @@ def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[we
         caller = admitted(digest, parts.keys, route.scope)
         if isinstance(caller, Answer):
             return caller.response()
+        if route.is_limited:
+            request[LIMIT] = limit = parts.limits.take(caller.id)
+            if "Retry-After" in limit:
+                return problem(429, "this key makes too many requests; go on after Retry-After")
         await _proceed(request)
         return await route.handler(Call(request, parts, caller))
 
     return handle
+
+
+async def _with_limit(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.get(LIMIT, {}))
 
 
 async def _decide_later(_: web.Request) -> None:

@@ -24,7 +24,9 @@ from gateway.queue import ALL_TENANTS, Consumer, EventQueue
 from gateway.server.buffering import Budget
 from gateway.server.live import Live
 from gateway.server.metrics import IngestCounts
+from gateway.server.problems import REQUEST_ID
 from gateway.server.quarantine import Quarantine
+from gateway.server.rate_limit import RateLimits
 from gateway.telemetry import Metrics
 
 MANAGEMENT_BODY_BYTES_MAX = 1 << 20
@@ -48,6 +50,7 @@ class Parts(NamedTuple):
     clock: Clock
     quarantine: Quarantine
     budget: Budget
+    limits: RateLimits
     stopping: Callable[[], bool]
     data_dir: Path
 
@@ -140,6 +143,7 @@ async def begin_stream(call: Call, content_type: str, *, filename: str | None = 
     """An answer that is written piece by piece; with ``filename`` browsers save it."""
     response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Request-Id"] = call.request[REQUEST_ID]
     response.headers["X-Accel-Buffering"] = "no"  # asks proxies to pass each piece on as it comes
     if filename is not None:
         response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'

@@ -7,11 +7,14 @@ from typing import NoReturn
 from aiohttp import web
 
 from gateway.delivery.health import Status, TestResult
+from gateway.destinations.merge_patch import changes_of
+from gateway.destinations.service import Changes
 from gateway.destinations.store import Destination
 from gateway.errors import RequestRejected
 from gateway.providers import PROVIDERS
 from gateway.server import activity, paging
 from gateway.server.call import Call, answer
+from gateway.server.conditions import entity_tag, if_match, is_known
 from gateway.server.shapes import (
     DestinationPage,
     DestinationView,
@@ -22,6 +25,7 @@ from gateway.server.shapes import (
 )
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+PATCH_TYPES = ("application/merge-patch+json", "application/json")
 FLUSH_DEFAULT_S, FLUSH_MAX_S = 30, 300
 
 
@@ -38,13 +42,15 @@ async def create(call: Call) -> web.Response:
         await call.parts.service.remove(made.id)
         raise
     await activity.created(call, made)
-    return answer(_view(call, made), 201, {"Location": f"/v1/audit/siem/{made.id}"})
+    return answer(_view(call, made), 201, {"Location": f"/v1/audit/siem/{made.id}", "ETag": entity_tag(made)})
 
 
 async def show(call: Call) -> web.Response:
     destination = call.destination()
+    if is_known(call, destination):
+        return web.Response(status=304, headers={"ETag": entity_tag(destination)})
     await call.parts.streams.catch_up(destination.id)
-    return answer(_view(call, destination))
+    return _one(call, destination)
 
 
 async def list_all(call: Call) -> web.Response:
@@ -69,20 +75,16 @@ async def list_all(call: Call) -> web.Response:
 
 
 async def update(call: Call) -> web.Response:
-    """With ``verify`` the change is tried first, and nothing is stored when the test event does not arrive.
+    return await _update(call, await call.members())
 
-    It applies to every event that is accepted after the answer; what came while it was disabled is durably in a gap.
-    """
-    known, changes = call.destination(), await call.members()
-    if _flag(call, "verify"):
-        await _verify(call, call.parts.service.draft_update(known.id, changes))
-    health = call.parts.streams.health(known.id)
-    changed = await call.parts.service.update(known.id, changes)
-    try:
-        await call.parts.streams.take_up(known.id)
-    finally:  # it is stored, whatever the disk of the queue does
-        await activity.updated(call, known, changed, health)
-    return answer(_view(call, changed))
+
+async def patch(call: Call) -> web.Response:
+    """A JSON merge patch, of the state that is there when it is stored."""
+    media_type = call.request.content_type
+    if "Content-Type" in call.request.headers and media_type not in PATCH_TYPES:
+        raise RequestRejected(f"Content-Type must be {' or '.join(PATCH_TYPES)}", status=415)
+    given = await call.members()
+    return await _update(call, lambda known: changes_of(known, given))
 
 
 async def delete(call: Call) -> web.Response:
@@ -90,7 +92,7 @@ async def delete(call: Call) -> web.Response:
     destination = call.destination()
     timeout_s = call.number("timeout", default=FLUSH_DEFAULT_S, low=0, high=FLUSH_MAX_S)
     force = _flag(call, "force")
-    marked = await call.parts.service.mark_deleting(destination.id)
+    marked = await call.parts.service.mark_deleting(destination.id, precondition=if_match(call))
     if not destination.deleting:
         await activity.deleted(call, marked)
     if force:
@@ -125,6 +127,24 @@ async def providers(_: Call) -> web.Response:
     return answer(ProviderPage([provider_view(provider) for provider in PROVIDERS.values()]))
 
 
+async def _update(call: Call, changes: Changes) -> web.Response:
+    """With ``verify`` the change is tried first, and nothing is stored when the test event does not arrive.
+
+    It applies to every event that is accepted after the answer; what came while it was disabled is durably in a gap.
+    """
+    known, precondition = call.destination(), if_match(call)
+    precondition(known)
+    if _flag(call, "verify"):
+        await _verify(call, call.parts.service.draft_update(known.id, changes))
+    health = call.parts.streams.health(known.id)
+    changed = await call.parts.service.update(known.id, changes, precondition=precondition)
+    try:
+        await call.parts.streams.take_up(known.id)
+    finally:  # it is stored, whatever the disk of the queue does
+        await activity.updated(call, known, changed, health)
+    return _one(call, changed)
+
+
 async def _verify(call: Call, draft: Destination) -> None:
     result = await _test(call, draft)
     if not result.ok:
@@ -135,6 +155,10 @@ async def _verify(call: Call, draft: Destination) -> None:
 async def _test(call: Call, draft: Destination) -> TestResult:
     settings = call.parts.service.settings_of(draft)
     return await call.parts.streams.test(PROVIDERS[draft.provider], settings, draft.tenant_id)
+
+
+def _one(call: Call, destination: Destination) -> web.Response:
+    return answer(_view(call, destination), headers={"ETag": entity_tag(destination)})
 
 
 def _view(call: Call, destination: Destination) -> DestinationView:
@@ -153,9 +177,9 @@ def _order(destination: Destination) -> tuple[float, str]:
 
 def _flag(call: Call, name: str) -> bool:
     given = call.request.query.get(name, "false").lower()
-    if given not in ("true", "false", "1", "0"):
+    if given not in ("true", "false"):
         _refuse(name, "must be true or false")
-    return given in ("true", "1")
+    return given == "true"
 
 
 def _refuse(field: str, message: str) -> NoReturn:

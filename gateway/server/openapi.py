@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,10 @@ from gateway.server.problems import Problem
 from gateway.server.routes import EVENTS_BODY, Parameter, Route
 
 _REFERENCE = "#/components/schemas/{name}"
+_HEADERS = {
+    "ETag": {"description": "Changes with what was set.", "schema": {"type": "string"}, "required": True},
+    "Location": {"description": "The path of what was made.", "schema": {"type": "string"}, "required": True},
+}
 
 
 def document(routes: Iterable[Route]) -> bytes:
@@ -20,9 +25,12 @@ def document(routes: Iterable[Route]) -> bytes:
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, schema_hook=_anything, ref_template=_REFERENCE)
     known = dict(zip(types, schemas, strict=True))
-    paths: dict[str, dict[str, object]] = {}
+    paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, known)
+        operation = _operation(route, known)
+        if route.makes:
+            operation["responses"]["201"]["links"] = _links(routes, route.makes)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -60,10 +68,23 @@ def _types(routes: Iterable[Route]) -> list[type]:
     return list(found)
 
 
-def _operation(route: Route, known: dict[type, dict[str, object]]) -> dict[str, object]:
-    operation: dict[str, object] = {
+def _links(routes: Iterable[Route], made: str) -> dict[str, object]:
+    """What can be done with what was made."""
+    return {
+        _name(route): {"operationId": _name(route), "parameters": {"id": "$response.body#/id"}}
+        for route in routes
+        if route.path.startswith(made)
+    }
+
+
+def _name(route: Route) -> str:
+    return route.handler.__module__.rpartition(".")[2] + "_" + route.handler.__name__
+
+
+def _operation(route: Route, known: dict[type, dict[str, object]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": route.handler.__module__.rpartition(".")[2] + "_" + route.handler.__name__,
+        "operationId": _name(route),
         "responses": _responses(route, known),
     }
     text = route.text
@@ -72,7 +93,7 @@ def _operation(route: Route, known: dict[type, dict[str, object]]) -> dict[str, 
     if text:
         operation["description"] = text
     parameters = [_path_parameter()] if "{id}" in route.path else []
-    parameters += [_query_parameter(parameter) for parameter in route.parameters]
+    parameters += [_parameter(parameter) for parameter in route.parameters]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -85,17 +106,21 @@ def _content(route: Route, known: dict[type, dict[str, object]]) -> dict[str, ob
     if route.body == EVENTS_BODY:
         event = known[AuditEvent]
         return {
-            "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON object on each line."}},
-            "application/json": {"schema": {"oneOf": [event, {"type": "array", "items": event}]}},
+            "application/x-ndjson": {
+                "schema": {"type": "string", "minLength": 1, "description": "One JSON object on each line."}
+            },
+            "application/json": {"schema": {"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}},
         }
     assert isinstance(route.body, type)
-    return {"application/json": {"schema": known[route.body]}}
+    return {media_type: {"schema": known[route.body]} for media_type in route.body_types}
 
 
 def _responses(route: Route, known: dict[type, dict[str, object]]) -> dict[str, object]:
     responses: dict[str, object] = {}
     for status, kind in route.answers.items():
         answer: dict[str, object] = {"description": HTTPStatus(status).phrase}
+        if route.headers:
+            answer["headers"] = {name: _HEADERS[name] for name in route.headers}
         if kind is not None:
             schema = {"type": "string"} if kind is str else known[kind]
             content: dict[str, object] = {route.media_type: {"schema": schema}}
@@ -106,6 +131,8 @@ def _responses(route: Route, known: dict[type, dict[str, object]]) -> dict[str, 
     refusals = set(route.problems)
     if not route.is_open:
         refusals |= {401} if route.scope is None else {401, 403}
+    if route.is_limited:
+        refusals.add(429)
     for status in sorted(refusals):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,
@@ -118,5 +145,5 @@ def _path_parameter() -> dict[str, object]:
     return {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _query_parameter(parameter: Parameter) -> dict[str, object]:
-    return {"name": parameter.name, "in": "query", "description": parameter.text, "schema": parameter.schema}
+def _parameter(parameter: Parameter) -> dict[str, object]:
+    return {"name": parameter.name, "in": parameter.place, "description": parameter.text, "schema": parameter.schema}

@@ -26,6 +26,7 @@ from gateway.telemetry import Event
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+REQUEST_ID = web.RequestKey("request_id", str)  # its name, in a request that is being served
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STORE_RETRY_AFTER_S = 5
 _DISK_RETRY_AFTER_S = 5
@@ -119,6 +120,7 @@ def plain_request_id(given: str) -> str:
 async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn faults into problems, and give every answer its request id and the headers that browsers heed."""
     name = plain_request_id(request.headers.get("X-Request-Id", "")) or secrets.token_hex(16)
+    request[REQUEST_ID] = name
     response = await _answered(request, handler, name)
     if not response.prepared:
         dress(response, name, request.path)

@@ -4,64 +4,86 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from gateway.destinations.store import Filter, Scope
+from gateway.destinations.store import Scope
+from gateway.providers import PROVIDERS
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+ProviderName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(PROVIDERS)})]
+
+
+class FilterDraft(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Null is as good as an empty list."""
+
+    actions: list[Text] | None = None
+    exclude_actions: list[Text] | None = None
+    services: list[Text] | None = None
+    outcomes: list[Text] | None = None
+    actor_types: list[Text] | None = None
 
 
 class DestinationDraft(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Credentials stand at the top level (``token``, ``secret`` …) or in ``credentials``."""
+    """Credentials stand at the top level (``token``, ``secret`` …) or in ``credentials``. A member that is null counts
+    as not given.
+    """
 
-    endpoint: str = ""
-    name: str = ""
-    enabled: bool = True
-    ordered: bool = False
-    token: str = ""
-    secret: str = ""
-    access_key_id: str = ""
-    secret_access_key: str = ""
-    previous_secret: str = ""
-    client_certificate: str = ""
-    client_key: str = ""
-    credentials: dict[str, str] = {}
-    options: dict[str, object] = {}
-    filter: Filter | None = None
+    endpoint: str | None = None
+    name: str | None = None
+    enabled: bool | None = None
+    ordered: bool | None = None
+    token: Text | None = None
+    secret: Text | None = None
+    access_key_id: Text | None = None
+    secret_access_key: Text | None = None
+    previous_secret: Text | None = None
+    client_certificate: Text | None = None
+    client_key: Text | None = None
+    credentials: dict[str, str | None] | None = None
+    options: dict[str, object] | None = None
+    filter: FilterDraft | None = None
 
 
 class DestinationChanges(DestinationDraft, frozen=True, omit_defaults=True):
     """Members that are not given stay as they are; an option or credential given as null goes."""
 
 
+class DestinationPatch(DestinationDraft, frozen=True, omit_defaults=True):
+    """A merge patch: null takes away what there is, or brings the default back."""
+
+
 class NewDestination(msgspec.Struct, frozen=True, omit_defaults=True):
     """``tenant_id`` is for operators alone; without it their destination receives the events of all tenants."""
 
-    provider: str
+    provider: ProviderName
     endpoint: str
-    name: str = ""
-    tenant_id: str = ""
-    enabled: bool = True
-    ordered: bool = False
-    token: str = ""
-    secret: str = ""
-    access_key_id: str = ""
-    secret_access_key: str = ""
-    previous_secret: str = ""
-    client_certificate: str = ""
-    client_key: str = ""
-    credentials: dict[str, str] = {}
-    options: dict[str, object] = {}
-    filter: Filter | None = None
+    name: str | None = None
+    tenant_id: Text | None = None
+    enabled: bool | None = None
+    ordered: bool | None = None
+    token: Text | None = None
+    secret: Text | None = None
+    access_key_id: Text | None = None
+    secret_access_key: Text | None = None
+    previous_secret: Text | None = None
+    client_certificate: Text | None = None
+    client_key: Text | None = None
+    credentials: dict[str, str | None] | None = None
+    options: dict[str, object] | None = None
+    filter: FilterDraft | None = None
 
 
 class KeyDraft(msgspec.Struct, frozen=True, omit_defaults=True):
-    scopes: list[Scope]
-    name: str = ""
-    tenant_id: str = ""
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)]
+    name: str | None = None
+    tenant_id: Text | None = None
     expires_at: str | None = None
 
 
 class PreviewRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """``tenant_id`` is for operators alone; without it they look at the events of all tenants."""
 
-    filter: Filter | None = None
-    tenant_id: str = ""
+    filter: FilterDraft | None = None
+    tenant_id: Text | None = None

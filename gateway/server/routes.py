@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -12,7 +13,14 @@ from gateway.destinations.store import Scope
 from gateway.queue import Ledger
 from gateway.server import activity, books, destinations, ingest, keys, preview, signals, stats, stream
 from gateway.server.call import Call
-from gateway.server.requests import DestinationChanges, DestinationDraft, KeyDraft, NewDestination, PreviewRequest
+from gateway.server.requests import (
+    DestinationChanges,
+    DestinationDraft,
+    DestinationPatch,
+    KeyDraft,
+    NewDestination,
+    PreviewRequest,
+)
 from gateway.server.shapes import (
     ActivityPage,
     AttemptPage,
@@ -43,13 +51,15 @@ class Parameter(msgspec.Struct, frozen=True):
     name: str
     text: str
     schema: Mapping[str, object]
+    place: Literal["query", "header"] = "query"
 
 
 class Route(msgspec.Struct, frozen=True):
     """``answers`` maps a status to the type of its body, None where there is none. ``open`` routes need no key.
 
     ``body`` is the type that a JSON body has, or one of the names above. ``downloads`` says that ``?format=ndjson``
-    gives the same as a file.
+    gives the same as a file. ``headers`` are those of a good answer that clients use.
+    ``makes`` is the path of what the route makes, whose id stands in the answer.
     """
 
     method: str
@@ -66,6 +76,14 @@ class Route(msgspec.Struct, frozen=True):
     problems: tuple[int, ...] = ()
     media_type: str = "application/json"
     downloads: bool = False
+    body_types: tuple[str, ...] = ("application/json",)
+    headers: tuple[str, ...] = ()
+    makes: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether requests count towards the key's limit. Taking events in has bounds of its own."""
+        return not self.is_open and self.body != EVENTS_BODY
 
 
 def _window(windows: Iterable[str], default: str) -> Parameter:
@@ -73,8 +91,26 @@ def _window(windows: Iterable[str], default: str) -> Parameter:
 
 
 _LIMIT = Parameter("limit", "How many at the most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
-_CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"})
+_CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1})
+_NUMBER = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,15}$"})
 _FORMAT = Parameter("format", "`ndjson`: all of it as a file.", {"enum": list(books.FORMATS), "default": "json"})
+_VERIFY = Parameter(
+    "verify",
+    "Send a test event with the change first; when it does not arrive nothing is changed: 422.",
+    {"type": "boolean", "default": False},
+)
+_IF_MATCH = Parameter(
+    "If-Match",
+    "Only when its `ETag` is one of these: else 412, and nothing is changed.",
+    {"type": "string"},
+    "header",
+)
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match",
+    "304 when its `ETag` is one of these. The tag changes with what was set, not with `health` and `status`.",
+    {"type": "string"},
+    "header",
+)
 _ONE = "/v1/audit/siem/{id}"
 _STREAM_TEXT = """\
 Server-sent events. First `snapshot` with `{"data": [destination, …]}`; then `destination` with one whole destination
@@ -107,6 +143,8 @@ ROUTES: tuple[Route, ...] = (
         "Create a destination",
         {201: DestinationView},
         scope=Scope.SIEM_WRITE,
+        headers=("Location", "ETag"),
+        makes=_ONE,
         body=NewDestination,
         problems=(400, 409, 413, 422, 503),
     ),
@@ -179,8 +217,10 @@ ROUTES: tuple[Route, ...] = (
         _ONE,
         destinations.show,
         "Show a destination",
-        {200: DestinationView},
+        {200: DestinationView, 304: None},
         scope=Scope.SIEM_READ,
+        parameters=(_IF_NONE_MATCH,),
+        headers=("ETag",),
         problems=(404,),
     ),
     Route(
@@ -191,18 +231,30 @@ ROUTES: tuple[Route, ...] = (
         {200: DestinationView},
         scope=Scope.SIEM_WRITE,
         body=DestinationChanges,
-        parameters=(
-            Parameter(
-                "verify",
-                "Send a test event with the change first; when it does not arrive nothing is changed: 422.",
-                {"type": "boolean", "default": False},
-            ),
-        ),
+        parameters=(_VERIFY, _IF_MATCH),
         text=(
             "Changes the members given and leaves the others. It applies at once to everything that is not in flight. "
             "`enabled: true` starts a failed destination again."
         ),
-        problems=(400, 404, 409, 413, 422, 503),
+        problems=(400, 404, 409, 412, 413, 422, 503),
+        headers=("ETag",),
+    ),
+    Route(
+        "PATCH",
+        _ONE,
+        destinations.patch,
+        "Change a destination by a JSON merge patch",
+        {200: DestinationView},
+        scope=Scope.SIEM_WRITE,
+        body=DestinationPatch,
+        parameters=(_VERIFY, _IF_MATCH),
+        text=(
+            "RFC 7396: objects are merged, also `filter` and those within `options`; null takes a credential or an "
+            "option away and brings the default of any other member back. All else is as with PUT."
+        ),
+        problems=(400, 404, 409, 412, 413, 415, 422, 503),
+        body_types=destinations.PATCH_TYPES,
+        headers=("ETag",),
     ),
     Route(
         "DELETE",
@@ -218,9 +270,10 @@ ROUTES: tuple[Route, ...] = (
                 {"type": "integer", "minimum": 0, "maximum": 300, "default": 30},
             ),
             Parameter("force", "Drop what is left, into a gap.", {"type": "boolean", "default": False}),
+            _IF_MATCH,
         ),
         text="Takes no new events, delivers what it holds, then removes it: 204. Not in time: 202, and it goes on.",
-        problems=(400, 404, 503),
+        problems=(400, 404, 412, 503),
     ),
     Route(
         "POST",
@@ -290,7 +343,7 @@ ROUTES: tuple[Route, ...] = (
         "Events that the provider refused for good",
         {200: DeadLetterPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT, _CURSOR, _FORMAT),
+        parameters=(_LIMIT, _NUMBER, _FORMAT),
         problems=(400, 404),
         downloads=True,
     ),
@@ -340,7 +393,16 @@ ROUTES: tuple[Route, ...] = (
         problems=(400, 503),
     ),
     Route("GET", "/v1/audit/whoami", destinations.who_am_i, "What the key may do", {200: WhoAmI}),
-    Route("GET", "/v1/audit/keys", keys.list_all, "List API keys", {200: KeyPage}, scope=Scope.KEYS_WRITE),
+    Route(
+        "GET",
+        "/v1/audit/keys",
+        keys.list_all,
+        "List API keys",
+        {200: KeyPage},
+        scope=Scope.KEYS_WRITE,
+        parameters=(_LIMIT, _CURSOR),
+        problems=(400,),
+    ),
     Route(
         "POST",
         "/v1/audit/keys",
@@ -348,6 +410,8 @@ ROUTES: tuple[Route, ...] = (
         "Make an API key",
         {201: NewKey},
         scope=Scope.KEYS_WRITE,
+        headers=("Location",),
+        makes="/v1/audit/keys/{id}",
         body=KeyDraft,
         problems=(400, 409, 413, 422, 503),
     ),

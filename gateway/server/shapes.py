@@ -234,7 +234,7 @@ class KeyView(msgspec.Struct, frozen=True):
 
 class KeyPage(msgspec.Struct, frozen=True):
     data: list[KeyView]
-    next_cursor: None = None
+    next_cursor: str | None
 
 
 class NewKey(msgspec.Struct, frozen=True):

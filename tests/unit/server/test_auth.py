@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.clock import rfc3339
+from gateway.server.routes import ROUTES
 from tests.events import event
 from tests.loopback_gateway import NDJSON, OPERATOR, Gateway
 
@@ -148,3 +149,17 @@ async def test_refused_callers_are_answered_before_their_body_is_read(gateway: G
     answer = await gateway.post(b"\xff" * 100_000, key=key, Content_Encoding="gzip")
     assert answer.status == 403
     assert b"gateway_ingest_requests_total{" not in (await gateway.ask("GET", "/metrics")).body
+
+
+async def test_a_revoked_key_is_refused_by_every_route_from_then_on(gateway: Gateway) -> None:
+    """Also by the short way of ingest, on the connection on which it was good a moment ago."""
+    key = await gateway.make_key("acme")
+    shown = (await gateway.ask("GET", "/v1/audit/whoami", key=key)).json
+    for _ in range(3):
+        assert (await gateway.post(event(tenant_id="acme"), key=key)).status == 202
+    assert (await gateway.ask("DELETE", f"/v1/audit/keys/{shown['id']}")).status == 204
+    assert (await gateway.post(event(tenant_id="acme"), key=key)).status == 401
+    for route in ROUTES:
+        if not route.is_open:
+            answer = await gateway.ask(route.method, route.path.replace("{id}", "siem_1"), key=key)
+            assert answer.status == 401, (route.method, route.path)

@@ -55,7 +55,9 @@ async def test_a_key_is_shown_once(gateway: Gateway) -> None:
 
 async def test_operators_see_all_keys_and_tenants_their_own(gateway: Gateway) -> None:
     """The bootstrap key stands first in an operator's list and in no tenant's."""
-    acme, other = await gateway.make_key("acme"), await gateway.make_key("other")
+    acme = await gateway.make_key("acme")
+    gateway.clock.advance(1)
+    other = await gateway.make_key("other")
     assert [key["tenant_id"] for key in await listed(gateway)] == ["*", "acme", "other"]
     assert [key["tenant_id"] for key in await listed(gateway, acme)] == ["acme"]
     assert [key["tenant_id"] for key in await listed(gateway, other)] == ["other"]
@@ -117,3 +119,15 @@ async def test_the_bootstrap_key_cannot_be_revoked(gateway: Gateway) -> None:
     answer = await gateway.ask("DELETE", f"{KEYS}/key_bootstrap")
     assert (answer.status, "settings" in answer.detail) == (409, True)
     assert (await gateway.ask("GET", KEYS)).status == 200
+
+
+async def test_keys_come_in_pages(gateway: Gateway) -> None:
+    """Each once, oldest first, also when one of a page that was read is revoked meanwhile; nonsense is refused."""
+    made = [(await make(gateway, name=f"key {number}")).json["id"] for number in range(5)]
+    first = (await gateway.ask("GET", f"{KEYS}?limit=3")).json
+    assert (await gateway.ask("DELETE", f"{KEYS}/{first['data'][-1]['id']}")).status == 204
+    second = (await gateway.ask("GET", f"{KEYS}?limit=3&cursor={first['next_cursor']}")).json
+    ids = [shown["id"] for shown in first["data"] + second["data"]]
+    assert (sorted(ids), second["next_cursor"]) == (sorted(["key_bootstrap", *made]), None)
+    assert (await gateway.ask("GET", f"{KEYS}?cursor=nonsense")).errors().keys() == {"cursor"}
+    assert (await gateway.ask("GET", f"{KEYS}?limit=0")).status == 400

@@ -22,7 +22,7 @@ DOCUMENT: dict[str, Any] = json.loads(document(ROUTES))
 CONTRACT: dict[str, dict[str, str | None]] = {
     "/v1/audit/events": {"post": "events:write"},
     "/v1/audit/siem": {"post": "siem:write", "get": "siem:read"},
-    "/v1/audit/siem/{id}": {"get": "siem:read", "put": "siem:write", "delete": "siem:write"},
+    "/v1/audit/siem/{id}": {"get": "siem:read", "put": "siem:write", "patch": "siem:write", "delete": "siem:write"},
     "/v1/audit/siem/test": {"post": "siem:write"},
     "/v1/audit/siem/{id}/test": {"post": "siem:write"},
     "/v1/audit/siem/stats": {"get": "siem:read"},
