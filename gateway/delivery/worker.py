@@ -139,8 +139,8 @@ class Worker:
         while not self._suspects.parked and not self._consumer.untaken_events():
             if self._draining and not self._consumer.pending_events():
                 return False
-            if self._draining:
-                await self._nudges.wait()
+            if self._draining:  # what the worker before this one has in flight ends without a word to this one
+                await self._nudges.wait(self._delivery.linger_s)
             else:  # an event that is parked while others are in flight wakes the consumer no more
                 await self._nudges.wait_with(self._consumer.wait)
             if self._stop.is_set():

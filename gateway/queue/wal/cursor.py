@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -46,6 +47,10 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+# What may be part of a file's name; a checkpoint with any other id is damaged, however right its checksum is.
+ConsumerId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
+
+
 class CursorState(msgspec.Struct, array_like=True):
     """What a checkpoint stores of one consumer. ``end`` is set when the consumer takes no more new events.
 
@@ -53,7 +58,7 @@ class CursorState(msgspec.Struct, array_like=True):
     because the books began after them.
     """
 
-    consumer_id: str
+    consumer_id: ConsumerId
     tenant_id: str
     start: Place
     floor: Place

@@ -1,6 +1,6 @@
 // What all screens of one destination share: heading, tabs, and being told when it changes.
 
-import { Problem, SIEM } from "../api.js";
+import { Problem, SIEM, pathOf } from "../api.js";
 import { everySecond } from "../clock.js";
 import { h, replace, replaceWhenChanged, setText } from "../dom.js";
 import { icon } from "../icons.js";
@@ -21,7 +21,7 @@ const TABS = [
  * Throws Problem 404 when the key does not see such a destination.
  */
 export async function detail(app, id, tab, signal, { content, update = () => {}, eachSecond = () => {} }) {
-  const known = await knownDestination(app, id);
+  const known = await knownDestination(app, id, signal);
   const heading = h("h1", { tabindex: -1 });
   const under = h("p", { class: "muted" });
   const badge = h("div");
@@ -67,11 +67,18 @@ export async function detail(app, id, tab, signal, { content, update = () => {},
   };
 }
 
-async function knownDestination(app, id) {
+/** Asks for one that is too new for the last look of the stream. */
+export async function knownDestination(app, id, signal) {
   await app.live.loaded();
-  const known = app.live.destinations.get(id);
-  if (known) return known;
-  throw new Problem(404, { detail: "There is no such destination, or it belongs to another tenant." });
+  if (!app.live.destinations.has(id)) {
+    try {
+      app.live.put(await app.api.get(pathOf(id), signal));
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      throw new Problem(404, { detail: "There is no such destination, or it belongs to another tenant." });
+    }
+  }
+  return app.live.destinations.get(id);
 }
 
 function warning(words) {

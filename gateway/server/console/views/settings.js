@@ -3,11 +3,11 @@ import { ask } from "../dialog.js";
 import { h, newId, replace } from "../dom.js";
 import { count } from "../format.js";
 import { destinationEditor } from "./editor.js";
-import { detail } from "./detail.js";
+import { detail, knownDestination } from "./detail.js";
 
 export async function settingsView(app, { id }, signal) {
   const { data: providers } = await app.api.get(`${SIEM}/providers`, signal);
-  await app.live.loaded();
+  await knownDestination(app, id, signal);
   const place = h("div");
   let editor = null;
   const fill = () => {
