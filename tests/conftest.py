@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from blockbuster import blockbuster_ctx
@@ -19,6 +20,13 @@ MAY_BLOCK = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="try as many cases as a night allows, not a minute")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Between two changes the same examples are tried each time; a soak looks for new ones."""
+    hypothesis.settings.register_profile("same examples", derandomize=True)
+    if not config.getoption("--soak"):
+        hypothesis.settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session")
