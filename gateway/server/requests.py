@@ -54,25 +54,12 @@ class DestinationPatch(DestinationDraft, frozen=True, omit_defaults=True):
     """A merge patch: null takes away what there is, or brings the default back."""
 
 
-class NewDestination(msgspec.Struct, frozen=True, omit_defaults=True):
+class NewDestination(DestinationDraft, frozen=True, omit_defaults=True, kw_only=True):
     """``tenant_id`` is for operators alone; without it their destination receives the events of all tenants."""
 
     provider: ProviderName
     endpoint: str
-    name: str | None = None
     tenant_id: Text | None = None
-    enabled: bool | None = None
-    ordered: bool | None = None
-    token: Text | None = None
-    secret: Text | None = None
-    access_key_id: Text | None = None
-    secret_access_key: Text | None = None
-    previous_secret: Text | None = None
-    client_certificate: Text | None = None
-    client_key: Text | None = None
-    credentials: dict[str, str | None] | None = None
-    options: dict[str, object] | None = None
-    filter: FilterDraft | None = None
 
 
 class KeyDraft(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,21 +24,7 @@ async def test_what_was_acknowledged_survives_every_end(tmp_path: Path, soak: bo
     """After any sequence of kills and stops every acknowledged event has arrived at each destination, is among its
     dead letters or lies in a gap; nothing is invented or changed, and the books say exactly that, after every start.
     """
-    seed = int(os.environ.get("KILL_SEED", str(random.SystemRandom().randrange(1 << 32))))
-    print(f"KILL_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    gateway = GatewayProcess(tmp_path / "data", **QUICK, **budget)
-    async with OracleProcess(tmp_path, seed) as oracle:
-        lives = Lives(gateway, oracle, random.Random(seed))
-        try:
-            await lives.begin()
-            for _ in range(200 if soak else 5):
-                await lives.one_more()
-                assert lives.complaints == []
-            figures = await lives.verdict()
-            assert lives.complaints == []
-        finally:
-            await gateway.end()
-    print(dict(lives.ended), figures)  # noqa: T201 - the figures of a soak
+    figures = await lived(tmp_path, budget, 200 if soak else 5, Lives.one_more)
     assert figures["acknowledged"] > 0
     if budget is AMPLE:
         assert figures["dropped"] == 0
@@ -46,19 +34,27 @@ async def test_what_is_given_up_under_kills_is_in_the_gaps_and_in_the_books(tmp_
     """A destination that is dead for longer than the disk holds its events loses the oldest of them, killed or not, and
     of each lost one the books and the gaps tell.
     """
+    figures = await lived(tmp_path, TINY, 50 if soak else 3, Lives.die_under_load, least=3_000, dead="elastic")
+    assert figures["dropped"] > 0
+
+
+async def lived(
+    tmp_path: Path, budget: dict[str, str], times: int, life: Callable[[Lives], Awaitable[None]], **options: Any
+) -> dict[str, int]:
+    """So many lives without a complaint of the oracle, and the figures of its verdict."""
     seed = int(os.environ.get("KILL_SEED", str(random.SystemRandom().randrange(1 << 32))))
     print(f"KILL_SEED={seed}")  # noqa: T201 - pytest shows it with a failure
-    gateway = GatewayProcess(tmp_path / "data", **QUICK, **TINY)
+    gateway = GatewayProcess(tmp_path / "data", **QUICK, **budget)
     async with OracleProcess(tmp_path, seed) as oracle:
-        lives = Lives(gateway, oracle, random.Random(seed), least=3_000, dead="elastic")
+        lives = Lives(gateway, oracle, random.Random(seed), **options)
         try:
             await lives.begin()
-            for _ in range(50 if soak else 3):
-                await lives.die_under_load()
+            for _ in range(times):
+                await life(lives)
                 assert lives.complaints == []
             figures = await lives.verdict()
             assert lives.complaints == []
         finally:
             await gateway.end()
     print(dict(lives.ended), figures)  # noqa: T201 - the figures of a soak
-    assert figures["dropped"] > 0
+    return figures
