@@ -1,9 +1,9 @@
 """What an audit event is, and which lines are one. Plain functions over bytes.
 
-The common case costs about a microsecond an event: the whole body is checked as UTF-8 and decoded line by line in C,
-and a few counts prove that each line is exactly one object. Only when one of those checks fails is the body looked at
-line by line, to say which lines are wrong and why; that is done in slices, between which others may work. What is
-passed on are the producer's bytes.
+The common case costs less than two microseconds an event: the whole body is checked as UTF-8, each line is decoded in
+C, and a few searches prove that there is nothing out of the ordinary. Only when one of those checks fails is the body
+looked at line by line, to say which lines are wrong and why; that is done in slices, between which others may work.
+What is passed on are the producer's bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 TENANT_ID_CHARS_MAX = 128
 SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
 _WHITE = b" \t\r\n"
+_OPENS, _CLOSES, _ESCAPES = b"{}\\"
 
 _Text = Annotated[str, Meta(min_length=1)]
+
+
+class Members(msgspec.Struct, gc=False):
+    """An object with any members: they are checked as JSON all the way down, and nothing is made of them."""
 
 
 class AuditEvent(msgspec.Struct, gc=False):
     """The members that every event must have, and the two that must be of their type where present.
 
-    Other members may be there. ``metadata`` is kept raw, but checked as JSON all the way down.
+    Other members may be there.
     """
 
     id: _Text
@@ -43,7 +48,7 @@ class AuditEvent(msgspec.Struct, gc=False):
     resource_id: str
     service: str
     outcome: str
-    metadata: dict[str, msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    metadata: Members | msgspec.UnsetType = msgspec.UNSET
     integrity_hash: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -140,27 +145,33 @@ def checking_objects(objects: Sequence[bytes], rules: Rules) -> Iterator[Checked
 def check_at_once(body: bytes, rules: Rules) -> Checked | None:
     """Check NDJSON in which nothing is out of the ordinary and all events are of one tenant; None for any other."""
     text = body.removesuffix(b"\n")
-    breaks = text.count(b"\n")
-    if not text.startswith(b"{") or not text.endswith(b"}") or (breaks and text.count(b"}\n{") != breaks):
-        return None
+    lines = text.split(b"\n")
     try:
         if not text.isascii():
             text.decode()
-        events = _decoder.decode_lines(text) if breaks else [_decoder.decode(text)]
+        events = list(map(_decoder.decode, lines))
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
-    count = len(events)
-    if count != breaks + 1 or text.count(b'"tenant_id"') != count or (b"\\" in text and b"\\u00" in text):
+    first, count = events[0], len(events)
+    if not _all_plain(lines, text) or any([event.timestamp.tzinfo is not UTC for event in events]):  # noqa: C419 - half the time
         return None
-    if _lacks_a_colon(text) or not all([event.timestamp.tzinfo is UTC for event in events]):  # noqa: C419 - half the time
+    if len(text) > rules.event_bytes_max and max(map(len, lines)) > rules.event_bytes_max:
         return None
-    if len(text) > rules.event_bytes_max and max(map(len, text.split(b"\n"))) > rules.event_bytes_max:
-        return None
-    tenant_id = events[0].tenant_id
-    if (breaks and any(event.tenant_id != tenant_id for event in events)) or not _may_use(tenant_id, rules):
+    tenant_id = first.tenant_id
+    if (count > 1 and any([event.tenant_id != tenant_id for event in events])) or not _may_use(tenant_id, rules):  # noqa: C419 - as above
         return None
     entry = Entry(rules.subject or _stream_of(tenant_id), text, count)
     return Checked([entry], count, [], count + (len(text) != len(body)))
+
+
+def _all_plain(lines: list[bytes], text: bytes) -> bool:
+    """Whether lines that are JSON need no closer look: no white space around them, nothing twice, no odd time."""
+    return (
+        all([line[0] == _OPENS and line[-1] == _CLOSES for line in lines])  # noqa: C419 - half the time
+        and text.count(b'"tenant_id"') == len(lines)
+        and not (_ESCAPES in text and text.find(b"\\u00") >= 0)
+        and not _lacks_a_colon(text)
+    )
 
 
 @lru_cache(1 << 12)
@@ -175,11 +186,12 @@ def _is_tenant(tenant_id: str) -> bool:
 
 def _lacks_a_colon(text: bytes) -> bool:
     """Whether an offset of zero is written ``+0000``, which the decoder takes for UTC. Ids may end like that too, so
-    that only a timestamp counts. Each look is slower than the one before, and five bytes are found fastest.
+    that only a timestamp counts. Each look is slower than the one before, and few texts need the next.
     """
-    return any(
-        sign in text and sign + b'"' in text and _OFFSET_WITHOUT_COLON.search(text) is not None
-        for sign in (b"+0000", b"-0000")
+    return (
+        text.find(b'0000"') >= 0  # for a small text ``in`` takes three times as long
+        and (text.find(b'+0000"') >= 0 or text.find(b'-0000"') >= 0)
+        and _OFFSET_WITHOUT_COLON.search(text) is not None
     )
 
 

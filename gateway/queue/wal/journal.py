@@ -91,7 +91,11 @@ class Restored(msgspec.Struct):
 
 
 def restore(files: Files, log_id: bytes, report: damage.Report = damage.report) -> Restored:
-    """Read all generations that are there, oldest first. Damage is reported and costs no more than itself."""
+    """Read all generations that are there, oldest first. Damage is reported and costs no more than itself.
+
+    What a killed process left is synced before it is believed: the files of a consumer that it says is gone are
+    removed, and a power cut must not bring the consumer back without them.
+    """
     restored = Restored()
     for generation in _generations(files):
         restored.generation = generation
@@ -208,6 +212,8 @@ def _read(files: Files, log_id: bytes, generation: int, restored: Restored, repo
     name = _path(generation)
     file = files.open(name)
     try:
+        file.sync(0)
+        file.forget_cached()
         size = file.size()
         block = file.read_at(0, segment.HEADER_BYTES)
         header = segment.find_header(block, log_id, generation)
