@@ -165,6 +165,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         queue=queue,
         streams=supervisor,
         history=store,
+        claims=store,
         trail=trail,
         metrics=metrics,
         ingest=config.ingest,

@@ -169,6 +169,7 @@ class Gateway:
             queue=self.queue,
             streams=self.supervisor,
             history=self.store,
+            claims=self.store,
             trail=trail,
             metrics=self.metrics,
             ingest=ingest,

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 
+from msgspec.structs import replace
+
+from gateway.destinations.claims import ABANDONED_S, CLAIMS_PER_KEY, Claim
+from gateway.destinations.claims import KEPT_S as KEPT_ANSWERS_S
 from gateway.destinations.history import (
     ACTIVITIES_PER_TENANT,
     ACTIVITY_KEPT_S,
@@ -25,6 +29,7 @@ class MemoryContents:
         self.keys: dict[str, ApiKey] = {}
         self.figures: dict[tuple[int, str, int, str], Figures] = {}
         self.activities: list[Activity] = []
+        self.claims: dict[tuple[str, str], Claim] = {}
         self.readers: set[asyncio.Event] = set()
         self.away = False
 
@@ -129,6 +134,32 @@ class MemoryStore:
         self.contents.activities = [
             entry for entry in self.contents.activities if entry.at_s >= now_s - ACTIVITY_KEPT_S
         ]
+
+    async def claim(self, claim: Claim) -> Claim | None:
+        await self._reach()
+        claims = self.contents.claims
+        known = claims.get((claim.api_key_id, claim.name))
+        kept_s = KEPT_ANSWERS_S if known is not None and known.answer else ABANDONED_S
+        if known is not None and known.at_s >= claim.at_s - kept_s:
+            return known
+        claims[claim.api_key_id, claim.name] = claim
+        of_key = [item for item in claims.values() if item.api_key_id == claim.api_key_id]
+        for item in sorted(of_key, key=lambda item: (item.at_s, item.name), reverse=True)[CLAIMS_PER_KEY:]:
+            del claims[item.api_key_id, item.name]
+        return None
+
+    async def keep_answer(self, claim: Claim) -> None:
+        await self._reach()
+        if self._is_open(claim):
+            self.contents.claims[claim.api_key_id, claim.name] = claim
+
+    async def release(self, claim: Claim) -> None:
+        await self._reach()
+        if self._is_open(claim):
+            del self.contents.claims[claim.api_key_id, claim.name]
+
+    def _is_open(self, claim: Claim) -> bool:
+        return self.contents.claims.get((claim.api_key_id, claim.name)) == replace(claim, answer=b"")
 
     async def changes(self) -> AsyncGenerator[None, None]:
         changed = asyncio.Event()

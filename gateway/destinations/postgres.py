@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from gateway.destinations import history_postgres
+from gateway.destinations import claims_postgres, history_postgres
+from gateway.destinations.claims import Claim
 from gateway.destinations.history import Activity, Figures
 from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
 from gateway.destinations.schema import Migration, migrations, missing
@@ -139,6 +140,18 @@ class PostgresStore:
     async def prune_history(self, now_s: float) -> None:
         async with self._connection() as connection:
             await history_postgres.prune(connection, now_s)
+
+    async def claim(self, claim: Claim) -> Claim | None:
+        async with self._connection() as connection:
+            return await claims_postgres.claim(connection, claim)
+
+    async def keep_answer(self, claim: Claim) -> None:
+        async with self._connection() as connection:
+            await claims_postgres.keep_answer(connection, claim)
+
+    async def release(self, claim: Claim) -> None:
+        async with self._connection() as connection:
+            await claims_postgres.release(connection, claim)
 
     async def changes(self) -> AsyncGenerator[None, None]:
         delay_s = self._reconnect_s

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.destinations import history_sqlite
+from gateway.destinations import claims_sqlite, history_sqlite
+from gateway.destinations.claims import Claim
 from gateway.destinations.history import Activity, Figures
 from gateway.destinations.private_file import create_private_file
 from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
@@ -98,6 +99,15 @@ class SqliteStore:
 
     async def prune_history(self, now_s: float) -> None:
         await self._run(lambda connection: history_sqlite.prune(connection, now_s))
+
+    async def claim(self, claim: Claim) -> Claim | None:
+        return await self._run(lambda connection: claims_sqlite.claim(connection, claim))
+
+    async def keep_answer(self, claim: Claim) -> None:
+        await self._run(lambda connection: claims_sqlite.keep_answer(connection, claim))
+
+    async def release(self, claim: Claim) -> None:
+        await self._run(lambda connection: claims_sqlite.release(connection, claim))
 
     async def changes(self) -> AsyncGenerator[None, None]:
         changed = asyncio.Event()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.destinations.claims import ClaimStore
 from gateway.destinations.history import HistoryStore
 
 
@@ -78,7 +79,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: tuple[ApiKey, ...]
 
 
-class DestinationStore(HistoryStore, Protocol):
+class DestinationStore(HistoryStore, ClaimStore, Protocol):
     """Safe to use from any task, and usable when built: nothing is opened before the first call.
 
     Every method may raise StoreUnavailable; a write is durable when it returns, and may have been made when it is

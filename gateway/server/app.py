@@ -12,12 +12,14 @@ from gateway.config import Ingest, Server
 from gateway.delivery import Streams
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.claims import ClaimStore
 from gateway.destinations.history import HistoryStore
 from gateway.destinations.ids import api_key_digest
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
 from gateway.errors import RequestRejected
 from gateway.queue import EventQueue
+from gateway.server import idempotency
 from gateway.server.answers import Answer
 from gateway.server.auth import NOBODY, admitted, presented_key
 from gateway.server.buffering import Budget
@@ -45,6 +47,7 @@ def build_app(
     queue: EventQueue,
     streams: Streams,
     history: HistoryStore,
+    claims: ClaimStore,
     trail: Trail,
     metrics: Metrics,
     ingest: Ingest,
@@ -60,6 +63,7 @@ def build_app(
         queue=queue,
         streams=streams,
         history=history,
+        claims=claims,
         trail=trail,
         live=Live(catalog, streams, clock),
         metrics=metrics,
@@ -118,7 +122,10 @@ def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[we
             if "Retry-After" in limit:
                 return problem(429, "this key makes too many requests; go on after Retry-After")
         await _proceed(request)
-        return await route.handler(Call(request, parts, caller))
+        call = Call(request, parts, caller)
+        if route.is_repeatable and idempotency.HEADER in headers:
+            return await idempotency.once(call, route.handler, shows_secret=route.shows_secret)
+        return await route.handler(call)
 
     return handle
 

@@ -37,13 +37,17 @@ async def attempts(call: Call) -> web.Response:
 
 
 async def gaps(call: Call) -> web.StreamResponse:
+    """Oldest first, all of them unless a limit is given; the cursor is how many came before. Gaps never go away."""
     consumer = call.consumer()
+    after = call.number("cursor", default=0, low=0, high=1 << 53)
+    limit = call.number("limit", default=0, low=1, high=LIMIT_MAX)
     chosen = call.choice("format", FORMATS, default="json")
     await call.parts.streams.catch_up(consumer.id)
-    found = [gap_view(gap) for gap in await consumer.gaps()]
-    if chosen == "json":
-        return answer(GapPage(found))
-    return await _download(call, "gaps", _at_once(found))
+    found = (await consumer.gaps())[after:]
+    if chosen == "ndjson":
+        return await _download(call, "gaps", _at_once(list(map(gap_view, found))))
+    more = str(after + limit) if 0 < limit < len(found) else None
+    return answer(GapPage(list(map(gap_view, found[: limit or None])), more))
 
 
 async def ledger(call: Call) -> web.Response:

@@ -15,6 +15,7 @@ from gateway.config import Ingest, Server
 from gateway.delivery import Streams
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.claims import ClaimStore
 from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
@@ -41,6 +42,7 @@ class Parts(NamedTuple):
     queue: EventQueue
     streams: Streams
     history: HistoryStore
+    claims: ClaimStore
     trail: Trail
     live: Live
     metrics: Metrics
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
 
 
 PARTS = web.AppKey("parts", Parts)
+_BODY = web.RequestKey("body", bytes)
 
 
 class Call(NamedTuple):
@@ -89,7 +92,7 @@ class Call(NamedTuple):
 
     async def members(self, *, empty_is_none: bool = False) -> dict[str, object]:
         """The JSON object of the body. Raises RequestRejected."""
-        body = await self._body()
+        body = await self.body()
         if not body and empty_is_none:
             return {}
         try:
@@ -97,7 +100,13 @@ class Call(NamedTuple):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise RequestRejected("the body must be one JSON object", status=400) from None
 
-    async def _body(self) -> bytes:
+    async def body(self) -> bytes:
+        """All of it, however often it is asked for. Raises RequestRejected."""
+        if _BODY not in self.request:
+            self.request[_BODY] = await self._read_body()
+        return self.request[_BODY]
+
+    async def _read_body(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
         timeout_s = self.parts.server.body_timeout_s

@@ -59,7 +59,8 @@ class Route(msgspec.Struct, frozen=True):
 
     ``body`` is the type that a JSON body has, or one of the names above. ``downloads`` says that ``?format=ndjson``
     gives the same as a file. ``headers`` are those of a good answer that clients use.
-    ``makes`` is the path of what the route makes, whose id stands in the answer.
+    ``makes`` is the path of what the route makes, whose id stands in the answer. ``is_repeatable`` routes know
+    ``Idempotency-Key``; the answer of one that ``shows_secret`` is not kept for that.
     """
 
     method: str
@@ -79,6 +80,8 @@ class Route(msgspec.Struct, frozen=True):
     body_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
     makes: str = ""
+    is_repeatable: bool = False
+    shows_secret: bool = False
 
     @property
     def is_limited(self) -> bool:
@@ -91,6 +94,9 @@ def _window(windows: Iterable[str], default: str) -> Parameter:
 
 
 _LIMIT = Parameter("limit", "How many at the most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
+_LIMIT_OR_ALL = Parameter(
+    "limit", "How many at the most; all of them without.", {"type": "integer", "minimum": 1, "maximum": 1000}
+)
 _CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1})
 _NUMBER = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,15}$"})
 _FORMAT = Parameter("format", "`ndjson`: all of it as a file.", {"enum": list(books.FORMATS), "default": "json"})
@@ -109,6 +115,13 @@ _IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "304 when its `ETag` is one of these. The tag changes with what was set, not with `health` and `status`.",
     {"type": "string"},
+    "header",
+)
+_IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "A name of your choice for this request. Sent again with it within 24 hours, what it made is not made twice: the "
+    "first answer comes again, with `Idempotent-Replayed`. With another request: 422; with the first under way: 409.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "header",
 )
 _ONE = "/v1/audit/siem/{id}"
@@ -145,6 +158,8 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.SIEM_WRITE,
         headers=("Location", "ETag"),
         makes=_ONE,
+        parameters=(_IDEMPOTENCY_KEY,),
+        is_repeatable=True,
         body=NewDestination,
         problems=(400, 409, 413, 422, 503),
     ),
@@ -323,7 +338,7 @@ ROUTES: tuple[Route, ...] = (
         "The events that it did not get, and why",
         {200: GapPage},
         scope=Scope.SIEM_READ,
-        parameters=(_FORMAT,),
+        parameters=(_LIMIT_OR_ALL, _NUMBER, _FORMAT),
         problems=(400, 404),
         downloads=True,
     ),
@@ -368,7 +383,9 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.SIEM_WRITE,
         body=Chosen,
         body_required=False,
-        problems=(400, 404, 422, 429, 503),
+        parameters=(_IDEMPOTENCY_KEY,),
+        is_repeatable=True,
+        problems=(400, 404, 409, 413, 422, 429, 503),
     ),
     Route(
         "POST",
@@ -412,6 +429,10 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.KEYS_WRITE,
         headers=("Location",),
         makes="/v1/audit/keys/{id}",
+        parameters=(_IDEMPOTENCY_KEY,),
+        is_repeatable=True,
+        shows_secret=True,
+        text="The key is shown this once: sent again with the same `Idempotency-Key` it is 409, with its `Location`.",
         body=KeyDraft,
         problems=(400, 409, 413, 422, 503),
     ),

@@ -95,8 +95,10 @@ class GapView(msgspec.Struct, frozen=True):
 
 
 class GapPage(msgspec.Struct, frozen=True):
+    """The oldest first."""
+
     data: list[GapView]
-    next_cursor: None = None
+    next_cursor: str | None
 
 
 class DeadLetterView(msgspec.Struct, frozen=True):

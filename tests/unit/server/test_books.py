@@ -111,6 +111,25 @@ async def test_gaps_say_which_events_are_missing_and_why(start: Start) -> None:
     assert gap["recorded_at"] > gap["last_time"]
 
 
+async def test_gaps_come_in_pages(streaming: Gateway) -> None:
+    """The oldest first, all of them without a limit; a page names where the next begins, the last one nothing."""
+    destination = await streaming.make_destination()
+    path = f"{SIEM}/{destination}"
+    for number in (1, 3, 5):
+        await streaming.ask("PUT", path, json={"enabled": False})
+        await streaming.post(event(number))
+        await books(streaming, destination, accepted=number, dropped=(number + 1) // 2, delivered=number // 2)
+        await streaming.ask("PUT", path, json={"enabled": True})
+        await streaming.post(event(number + 1))
+        await streaming.settled(destination)
+    whole = (await streaming.ask("GET", f"{path}/gaps")).json
+    first = (await streaming.ask("GET", f"{path}/gaps?limit=2")).json
+    rest = (await streaming.ask("GET", f"{path}/gaps?limit=2&cursor={first['next_cursor']}")).json
+    assert [gap["first_event_id"] for gap in whole["data"]] == ["evt_1", "evt_3", "evt_5"]
+    assert (first["data"] + rest["data"], rest["next_cursor"]) == (whole["data"], None)
+    assert whole["next_cursor"] is None
+
+
 # -- attempts
 
 
