@@ -59,6 +59,7 @@ class Gateway:
             "GATEWAY_EGRESS_ALLOW_HTTP": "true",
             "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
             "GATEWAY_LOG_LEVEL": "warning",
+            "GATEWAY_ACTIVITY_EMIT": "false",  # receivers count what producers sent, and nothing of the gateway's own
             **settings,
         }
         self._process = subprocess.Popen(
