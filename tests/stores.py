@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 from msgspec.structs import replace
 
@@ -17,8 +17,10 @@ from gateway.destinations.history import (
     Figures,
     by_step,
 )
-from gateway.destinations.store import ApiKey, Destination, Snapshot
+from gateway.destinations.store import ApiKey, Destination, DestinationStore, Snapshot
 from gateway.errors import Conflict, NotFound, StoreUnavailable
+
+OpenStore = Callable[[], Awaitable[DestinationStore]]
 
 
 class MemoryContents:

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from gateway.destinations import claims_postgres, claims_sqlite
 from gateway.destinations.claims import ABANDONED_S, KEPT_S, Claim, ClaimStore
-from gateway.destinations.postgres import PostgresStore
-from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import DestinationStore
 from gateway.errors import StoreUnavailable
 from tests import stores
-from tests.postgres import Postgres
-from tests.stores import MemoryStore
 
 CLAIM = Claim("key_1", 'a "name" ~', "f" * 64, 1_782_822_900.25)
 ANSWERED = replace(CLAIM, answer=b'{"any":"bytes"}\x00\xff')
-
-
-@pytest.fixture(params=["sqlite", "postgres", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ClaimStore]:
-    opened: DestinationStore
-    if request.param == "sqlite":
-        opened = SqliteStore(tmp_path / "store.db")
-    elif request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        opened = PostgresStore(await server.new_database())
-    else:
-        opened = MemoryStore()
-    yield opened
-    await opened.close()
 
 
 def later(seconds: float, **changes: str) -> Claim:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 from msgspec.structs import replace
 
-from gateway.destinations.postgres import PostgresStore
-from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import ApiKey, Destination, DestinationStore, Filter, Scope, Snapshot
 from gateway.errors import Conflict, NotFound, StoreUnavailable
-from tests.postgres import Postgres
-from tests.stores import MemoryContents, MemoryStore
-
-OpenStore = Callable[[], Awaitable[DestinationStore]]
+from tests.stores import OpenStore
 
 DESTINATION = Destination(
     id="siem_one",
@@ -45,33 +39,6 @@ KEY = ApiKey(
     created_at_s=1_782_822_896.5,
     expires_at_s=1_800_000_000.25,
 )
-
-
-@pytest.fixture(params=["sqlite", "postgres", "memory"])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
-    """Opens any number of stores on the same, at first empty, contents."""
-    opened: list[DestinationStore] = []
-    contents = MemoryContents()
-    url = ""
-    if request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = await server.new_database()
-
-    async def open_one() -> DestinationStore:
-        if request.param == "sqlite":
-            opened.append(SqliteStore(tmp_path / "store.sqlite3"))
-        else:
-            opened.append(PostgresStore(url) if url else MemoryStore(contents))
-        return opened[-1]
-
-    yield open_one
-    for store in opened:
-        await store.close()
-
-
-@pytest.fixture
-async def store(open_store: OpenStore) -> DestinationStore:
-    return await open_store()
 
 
 async def test_a_new_store_is_empty(store: DestinationStore) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -18,12 +15,8 @@ from gateway.destinations.history import (
     Figures,
     HistoryStore,
 )
-from gateway.destinations.postgres import PostgresStore
-from gateway.destinations.sqlite import SqliteStore
 from gateway.destinations.store import DestinationStore
 from gateway.errors import StoreUnavailable
-from tests.postgres import Postgres
-from tests.stores import MemoryStore
 
 MINUTE = 1_782_822_900 - 1_782_822_900 % 3_600 + 1_800  # half past
 FIGURES = Figures("siem_ä", MINUTE, "", delivered=10, failed=3, dead_lettered=2, dropped=1)
@@ -44,20 +37,6 @@ ENTRY = Activity(
         Change("filter.actions", [], ["a.*"]),
     ),
 )
-
-
-@pytest.fixture(params=["sqlite", "postgres", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HistoryStore]:
-    opened: DestinationStore
-    if request.param == "sqlite":
-        opened = SqliteStore(tmp_path / "store.db")
-    elif request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        opened = PostgresStore(await server.new_database())
-    else:
-        opened = MemoryStore()
-    yield opened
-    await opened.close()
 
 
 async def all_of(store: HistoryStore, step_s: int, destination_id: str = "siem_ä") -> list[Figures]:
