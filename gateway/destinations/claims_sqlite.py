@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.destinations.claims import ABANDONED_S, CLAIMS_PER_KEY, KEPT_S, Claim
+from gateway.destinations.rows import claim_row, read_claim
 
 _MAKE = """
     INSERT INTO claims (api_key_id, name, fingerprint, at_s, answer) VALUES (?1,?2,?3,?4,x'')
     ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, at_s = excluded.at_s, answer = excluded.answer
-    WHERE at_s < ?5 OR (length(answer) = 0 AND at_s < ?6)"""
+    WHERE length(answer) = 0 AND at_s < ?5"""
 _FORGET_BEYOND = """
     DELETE FROM claims
     WHERE api_key_id = ?1 AND (at_s, name) <= (
@@ -19,22 +20,17 @@ _THIS_ONE = "api_key_id = ? AND name = ? AND fingerprint = ? AND at_s = ? AND le
 
 def claim(connection: sqlite3.Connection, wanted: Claim) -> Claim | None:
     connection.execute("DELETE FROM claims WHERE at_s < ?", (wanted.at_s - KEPT_S,))
-    made = connection.execute(_MAKE, (*_identity(wanted), wanted.at_s - KEPT_S, wanted.at_s - ABANDONED_S))
-    if made.rowcount:
+    if connection.execute(_MAKE, (*claim_row(wanted), wanted.at_s - ABANDONED_S)).rowcount:
         connection.execute(_FORGET_BEYOND, (wanted.api_key_id, CLAIMS_PER_KEY))
         return None
     statement = "SELECT * FROM claims WHERE api_key_id = ? AND name = ?"
     row = connection.execute(statement, (wanted.api_key_id, wanted.name)).fetchone()
-    return Claim(row["api_key_id"], row["name"], row["fingerprint"], row["at_s"], row["answer"])
+    return read_claim(row)
 
 
 def keep_answer(connection: sqlite3.Connection, of: Claim) -> None:
-    connection.execute(f"UPDATE claims SET answer = ? WHERE {_THIS_ONE}", (of.answer, *_identity(of)))  # noqa: S608 - no value in it
+    connection.execute(f"UPDATE claims SET answer = ? WHERE {_THIS_ONE}", (of.answer, *claim_row(of)))  # noqa: S608 - no value in it
 
 
 def release(connection: sqlite3.Connection, of: Claim) -> None:
-    connection.execute(f"DELETE FROM claims WHERE {_THIS_ONE}", _identity(of))  # noqa: S608 - no value in it
-
-
-def _identity(of: Claim) -> tuple[str, str, str, float]:
-    return of.api_key_id, of.name, of.fingerprint, of.at_s
+    connection.execute(f"DELETE FROM claims WHERE {_THIS_ONE}", claim_row(of))  # noqa: S608 - no value in it

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.destinations.claims import Claim
 from gateway.destinations.history import Action, Activity, Change, Figures
 from gateway.destinations.store import ApiKey, Destination, Filter, Scope
 from gateway.errors import StoreError
@@ -134,6 +135,15 @@ def read_activity(row: Row) -> Activity:
         )
     except (msgspec.DecodeError, ValueError) as error:
         raise StoreError(f"activity {row['id']} cannot be read from the store: {error}") from error
+
+
+def claim_row(claim: Claim) -> tuple[str, str, str, float]:
+    """What tells this claim from any other, in the order in which the stores' statements list the columns."""
+    return claim.api_key_id, claim.name, claim.fingerprint, claim.at_s
+
+
+def read_claim(row: Row) -> Claim:
+    return Claim(*(row[name] for name in Claim.__struct_fields__))
 
 
 def _json(value: object) -> str:

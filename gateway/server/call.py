@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,6 +140,9 @@ class Call(NamedTuple):
             message = f"must be a whole number from {low} to {high}"
             raise RequestRejected(f"{name} {message}", status=400, errors=((name, message),))
         return int(text)
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

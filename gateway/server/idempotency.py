@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -17,7 +16,7 @@ from aiohttp import web
 
 from gateway.destinations.claims import ABANDONED_S, Claim
 from gateway.errors import RequestRejected, StoreUnavailable
-from gateway.server.call import Call
+from gateway.server.call import Call, Handler
 from gateway.server.problems import problem
 from gateway.telemetry import Event
 
@@ -26,8 +25,6 @@ REPLAYED = "Idempotent-Replayed"
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 _KEPT_HEADERS = ("Location", "ETag")
 _RETRY_AFTER_S = 1
-
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 class _Kept(msgspec.Struct, frozen=True):

@@ -10,8 +10,9 @@ import msgspec
 
 from gateway import __version__
 from gateway.event import AuditEvent
+from gateway.server.parameters import Parameter
 from gateway.server.problems import Problem
-from gateway.server.routes import EVENTS_BODY, Parameter, Route
+from gateway.server.routes import EVENTS_BODY, Route
 
 _REFERENCE = "#/components/schemas/{name}"
 _HEADERS = {
@@ -53,7 +54,7 @@ def document(routes: Iterable[Route]) -> bytes:
 
 
 def _anything(kind: type) -> dict[str, object]:
-    """What may be any JSON: options, whose fields depend on the provider, values within ``metadata``, what changed."""
+    """What may be any JSON: options, whose fields depend on the provider, the event of a dead letter, what changed."""
     if kind in (object, msgspec.Raw):
         return {"description": "any JSON"}
     raise NotImplementedError(f"no JSON schema for {kind}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Mapping
 
 import msgspec
-from aiohttp import web
 
 from gateway.delivery.health import TestResult
 from gateway.destinations.store import Scope
 from gateway.queue import Ledger
-from gateway.server import activity, books, destinations, ingest, keys, preview, signals, stats, stream
-from gateway.server.call import Call
+from gateway.server import activity, books, destinations, ingest, keys, parameters, preview, signals, stats, stream
+from gateway.server.call import Handler
 from gateway.server.requests import (
     DestinationChanges,
     DestinationDraft,
@@ -41,26 +39,16 @@ from gateway.server.shapes import (
     WhoAmI,
 )
 
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
-
 EVENTS_BODY = "events"  # NDJSON or JSON, worked through as it comes
-NDJSON_BODY = "ndjson"
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    name: str
-    text: str
-    schema: Mapping[str, object]
-    place: Literal["query", "header"] = "query"
 
 
 class Route(msgspec.Struct, frozen=True):
     """``answers`` maps a status to the type of its body, None where there is none. ``open`` routes need no key.
 
-    ``body`` is the type that a JSON body has, or one of the names above. ``downloads`` says that ``?format=ndjson``
+    ``body`` is the type that a JSON body has, or EVENTS_BODY. ``downloads`` says that ``?format=ndjson``
     gives the same as a file. ``headers`` are those of a good answer that clients use.
-    ``makes`` is the path of what the route makes, whose id stands in the answer. ``is_repeatable`` routes know
-    ``Idempotency-Key``; the answer of one that ``shows_secret`` is not kept for that.
+    ``makes`` is the path of what the route makes, whose id stands in the answer. One that ``shows_secret`` is not kept
+    for ``Idempotency-Key``.
     """
 
     method: str
@@ -72,7 +60,7 @@ class Route(msgspec.Struct, frozen=True):
     is_open: bool = False
     body: type | str | None = None
     body_required: bool = True
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[parameters.Parameter, ...] = ()
     text: str = ""
     problems: tuple[int, ...] = ()
     media_type: str = "application/json"
@@ -80,7 +68,6 @@ class Route(msgspec.Struct, frozen=True):
     body_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
     makes: str = ""
-    is_repeatable: bool = False
     shows_secret: bool = False
 
     @property
@@ -88,42 +75,11 @@ class Route(msgspec.Struct, frozen=True):
         """Whether requests count towards the key's limit. Taking events in has bounds of its own."""
         return not self.is_open and self.body != EVENTS_BODY
 
+    @property
+    def is_repeatable(self) -> bool:
+        return parameters.IDEMPOTENCY_KEY in self.parameters
 
-def _window(windows: Iterable[str], default: str) -> Parameter:
-    return Parameter("window", "How far back from now.", {"enum": list(windows), "default": default})
 
-
-_LIMIT = Parameter("limit", "How many at the most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
-_LIMIT_OR_ALL = Parameter(
-    "limit", "How many at the most; all of them without.", {"type": "integer", "minimum": 1, "maximum": 1000}
-)
-_CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1})
-_NUMBER = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,15}$"})
-_FORMAT = Parameter("format", "`ndjson`: all of it as a file.", {"enum": list(books.FORMATS), "default": "json"})
-_VERIFY = Parameter(
-    "verify",
-    "Send a test event with the change first; when it does not arrive nothing is changed: 422.",
-    {"type": "boolean", "default": False},
-)
-_IF_MATCH = Parameter(
-    "If-Match",
-    "Only when its `ETag` is one of these: else 412, and nothing is changed.",
-    {"type": "string"},
-    "header",
-)
-_IF_NONE_MATCH = Parameter(
-    "If-None-Match",
-    "304 when its `ETag` is one of these. The tag changes with what was set, not with `health` and `status`.",
-    {"type": "string"},
-    "header",
-)
-_IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    "A name of your choice for this request. Sent again with it within 24 hours, what it made is not made twice: the "
-    "first answer comes again, with `Idempotent-Replayed`. With another request: 422; with the first under way: 409.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    "header",
-)
 _ONE = "/v1/audit/siem/{id}"
 _STREAM_TEXT = """\
 Server-sent events. First `snapshot` with `{"data": [destination, …]}`; then `destination` with one whole destination
@@ -158,8 +114,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.SIEM_WRITE,
         headers=("Location", "ETag"),
         makes=_ONE,
-        parameters=(_IDEMPOTENCY_KEY,),
-        is_repeatable=True,
+        parameters=(parameters.IDEMPOTENCY_KEY,),
         body=NewDestination,
         problems=(400, 409, 413, 422, 503),
     ),
@@ -171,10 +126,10 @@ ROUTES: tuple[Route, ...] = (
         {200: DestinationPage},
         scope=Scope.SIEM_READ,
         parameters=(
-            _LIMIT,
-            _CURSOR,
-            Parameter("status", "Only those in this state.", {"enum": ["active", "degraded", "failed"]}),
-            Parameter("provider", "Only those of this provider.", {"type": "string"}),
+            parameters.LIMIT,
+            parameters.CURSOR,
+            parameters.Parameter("status", "Only those in this state.", {"enum": ["active", "degraded", "failed"]}),
+            parameters.Parameter("provider", "Only those of this provider.", {"type": "string"}),
         ),
         problems=(400,),
     ),
@@ -202,7 +157,7 @@ ROUTES: tuple[Route, ...] = (
         "Deliveries of each destination over the last day",
         {200: StatsPage},
         scope=Scope.SIEM_READ,
-        parameters=(_window(stats.SPARKLINES, "24h"),),
+        parameters=(parameters.window(stats.SPARKLINES, "24h"),),
         problems=(400, 503),
     ),
     Route(
@@ -234,7 +189,7 @@ ROUTES: tuple[Route, ...] = (
         "Show a destination",
         {200: DestinationView, 304: None},
         scope=Scope.SIEM_READ,
-        parameters=(_IF_NONE_MATCH,),
+        parameters=(parameters.IF_NONE_MATCH,),
         headers=("ETag",),
         problems=(404,),
     ),
@@ -246,7 +201,7 @@ ROUTES: tuple[Route, ...] = (
         {200: DestinationView},
         scope=Scope.SIEM_WRITE,
         body=DestinationChanges,
-        parameters=(_VERIFY, _IF_MATCH),
+        parameters=(parameters.VERIFY, parameters.IF_MATCH),
         text=(
             "Changes the members given and leaves the others. It applies at once to everything that is not in flight. "
             "`enabled: true` starts a failed destination again."
@@ -262,7 +217,7 @@ ROUTES: tuple[Route, ...] = (
         {200: DestinationView},
         scope=Scope.SIEM_WRITE,
         body=DestinationPatch,
-        parameters=(_VERIFY, _IF_MATCH),
+        parameters=(parameters.VERIFY, parameters.IF_MATCH),
         text=(
             "RFC 7396: objects are merged, also `filter` and those within `options`; null takes a credential or an "
             "option away and brings the default of any other member back. All else is as with PUT."
@@ -279,13 +234,13 @@ ROUTES: tuple[Route, ...] = (
         {202: DestinationView, 204: None},
         scope=Scope.SIEM_WRITE,
         parameters=(
-            Parameter(
+            parameters.Parameter(
                 "timeout",
                 "How many seconds to wait for the flush.",
                 {"type": "integer", "minimum": 0, "maximum": 300, "default": 30},
             ),
-            Parameter("force", "Drop what is left, into a gap.", {"type": "boolean", "default": False}),
-            _IF_MATCH,
+            parameters.Parameter("force", "Drop what is left, into a gap.", {"type": "boolean", "default": False}),
+            parameters.IF_MATCH,
         ),
         text="Takes no new events, delivers what it holds, then removes it: 204. Not in time: 202, and it goes on.",
         problems=(400, 404, 412, 503),
@@ -308,7 +263,7 @@ ROUTES: tuple[Route, ...] = (
         "The newest delivery attempts",
         {200: AttemptPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT,),
+        parameters=(parameters.LIMIT,),
         problems=(400, 404),
     ),
     Route(
@@ -318,7 +273,7 @@ ROUTES: tuple[Route, ...] = (
         "Deliveries over time",
         {200: Stats},
         scope=Scope.SIEM_READ,
-        parameters=(_window(stats.WINDOWS, "1h"),),
+        parameters=(parameters.window(stats.WINDOWS, "1h"),),
         problems=(400, 404, 503),
     ),
     Route(
@@ -328,7 +283,7 @@ ROUTES: tuple[Route, ...] = (
         "Who changed it, and how it fared",
         {200: ActivityPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT, _CURSOR),
+        parameters=(parameters.LIMIT, parameters.CURSOR),
         problems=(400, 404, 503),
     ),
     Route(
@@ -338,7 +293,7 @@ ROUTES: tuple[Route, ...] = (
         "The events that it did not get, and why",
         {200: GapPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT_OR_ALL, _NUMBER, _FORMAT),
+        parameters=(parameters.LIMIT_OR_ALL, parameters.NUMBER, parameters.FORMAT),
         problems=(400, 404),
         downloads=True,
     ),
@@ -358,7 +313,7 @@ ROUTES: tuple[Route, ...] = (
         "Events that the provider refused for good",
         {200: DeadLetterPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT, _NUMBER, _FORMAT),
+        parameters=(parameters.LIMIT, parameters.NUMBER, parameters.FORMAT),
         problems=(400, 404),
         downloads=True,
     ),
@@ -383,8 +338,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.SIEM_WRITE,
         body=Chosen,
         body_required=False,
-        parameters=(_IDEMPOTENCY_KEY,),
-        is_repeatable=True,
+        parameters=(parameters.IDEMPOTENCY_KEY,),
         problems=(400, 404, 409, 413, 422, 429, 503),
     ),
     Route(
@@ -405,7 +359,7 @@ ROUTES: tuple[Route, ...] = (
         "Who changed what",
         {200: ActivityPage},
         scope=Scope.SIEM_READ,
-        parameters=(_LIMIT, _CURSOR),
+        parameters=(parameters.LIMIT, parameters.CURSOR),
         text="Changes of destinations and keys, and how destinations fared; also of those that are gone.",
         problems=(400, 503),
     ),
@@ -417,7 +371,7 @@ ROUTES: tuple[Route, ...] = (
         "List API keys",
         {200: KeyPage},
         scope=Scope.KEYS_WRITE,
-        parameters=(_LIMIT, _CURSOR),
+        parameters=(parameters.LIMIT, parameters.CURSOR),
         problems=(400,),
     ),
     Route(
@@ -429,8 +383,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.KEYS_WRITE,
         headers=("Location",),
         makes="/v1/audit/keys/{id}",
-        parameters=(_IDEMPOTENCY_KEY,),
-        is_repeatable=True,
+        parameters=(parameters.IDEMPOTENCY_KEY,),
         shows_secret=True,
         text="The key is shown this once: sent again with the same `Idempotency-Key` it is 409, with its `Location`.",
         body=KeyDraft,

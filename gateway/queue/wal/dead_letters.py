@@ -20,7 +20,7 @@ import structlog
 
 from gateway.queue import DeadLetter, Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
-from gateway.queue.wal.files import File, Files
+from gateway.queue.wal.files import File, Files, make_durable
 from gateway.telemetry import Event
 
 _FOLDER = "dead-letters"
@@ -86,12 +86,7 @@ class DeadLetterFile:
         """
         name = _path(consumer_id)
         if files.exists(name):
-            file = files.open(name, writable=True)
-            try:
-                file.sync(0)
-                file.forget_cached()
-            finally:
-                file.close()
+            make_durable(files, name)
         letters = cls(files, log_id=log_id, consumer_id=consumer_id)
         if letters._torn_bytes > 0:
             damage.report_torn(files, letters._name, letters._end, letters._torn_bytes)

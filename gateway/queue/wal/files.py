@@ -75,6 +75,18 @@ class Files(Protocol):
     def free_bytes(self) -> int: ...
 
 
+def make_durable(files: Files, name: str) -> None:
+    """Before a file is believed that an earlier process wrote: what that one left in the page cache becomes durable,
+    and what a failed sync left there as seemingly clean is read from the device.
+    """
+    file = files.open(name, writable=True)
+    try:
+        file.sync(0)
+        file.forget_cached()
+    finally:
+        file.close()
+
+
 class DiskFile:
     def __init__(self, system: System, path: Path, descriptor: int) -> None:
         self._system, self._path, self._descriptor = system, path, descriptor

@@ -21,7 +21,7 @@ import msgspec
 from gateway.queue import Gap, GapReason, Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.cursor import CursorState
-from gateway.queue.wal.files import File, Files
+from gateway.queue.wal.files import File, Files, make_durable
 from gateway.queue.wal.writer import Numbers, is_full
 
 JOURNAL_BYTES = 4 << 20
@@ -91,16 +91,23 @@ class Restored(msgspec.Struct):
 
 
 def restore(files: Files, log_id: bytes, report: damage.Report = damage.report) -> Restored:
-    """Read all generations that are there, oldest first. Damage is reported and costs no more than itself.
-
-    What a killed process left is synced before it is believed: the files of a consumer that it says is gone are
-    removed, and a power cut must not bring the consumer back without them.
-    """
+    """Read all generations that are there, oldest first. Damage is reported and costs no more than itself."""
     restored = Restored()
     for generation in _generations(files):
         restored.generation = generation
         _read(files, log_id, generation, restored, report)
     return restored
+
+
+def recovered(files: Files, log_id: bytes) -> Restored:
+    """As a start restores.
+
+    What a killed process left is synced before it is believed: the files of a consumer that it says is gone are
+    removed, and a power cut must not bring the consumer back without them.
+    """
+    for generation in _generations(files):
+        make_durable(files, _path(generation))
+    return restore(files, log_id)
 
 
 class Journal:
@@ -212,8 +219,6 @@ def _read(files: Files, log_id: bytes, generation: int, restored: Restored, repo
     name = _path(generation)
     file = files.open(name)
     try:
-        file.sync(0)
-        file.forget_cached()
         size = file.size()
         block = file.read_at(0, segment.HEADER_BYTES)
         header = segment.find_header(block, log_id, generation)

@@ -11,10 +11,10 @@ import structlog
 from gateway.clock import Clock
 from gateway.config import Queue
 from gateway.queue import ALL_TENANTS, Subject
-from gateway.queue.wal import meta, retention
+from gateway.queue.wal import journal, meta, retention
 from gateway.queue.wal.cursor import Lane
 from gateway.queue.wal.files import Files
-from gateway.queue.wal.journal import Restored, restore
+from gateway.queue.wal.journal import Restored
 from gateway.queue.wal.log import Opened, WalQueue
 from gateway.queue.wal.recovery import recover
 from gateway.queue.wal.writer import Numbers, Writer
@@ -44,7 +44,7 @@ def open_directory(files: Files, settings: Queue, clock: Clock, spares: ThreadPo
     """Lock, read what is there, and make the first segment of this process. Blocks."""
     files.lock("LOCK")
     log_id = meta.establish(files)
-    restored = restore(files, log_id)
+    restored = journal.recovered(files, log_id)
     recovered = recover(files, log_id=log_id, proven=restored.proven)
     if restored.is_lost and recovered.numbers.next_offset:
         restored.is_damaged = True  # there are events, and no checkpoint at all

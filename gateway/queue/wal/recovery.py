@@ -13,7 +13,7 @@ import structlog
 
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
-from gateway.queue.wal.files import Files
+from gateway.queue.wal.files import Files, make_durable
 from gateway.queue.wal.writer import Numbers, Segment, Share, book_share, read_index, write_index
 from gateway.telemetry import Event
 
@@ -137,12 +137,7 @@ def _recover_sealed(files: Files, found: _Found, trusted_end: int) -> Segment:
 
 
 def _recover_last(files: Files, found: _Found, proven: int) -> Segment:
-    file = files.open(found.name, writable=True)
-    try:
-        file.sync(0)
-        file.forget_cached()
-    finally:
-        file.close()
+    make_durable(files, found.name)
     contents, end = _walk(files, found, limit=max(found.file_bytes, proven), proven=proven)
     structlog.get_logger().info(Event.LOG_RECOVERED, file=found.name, end=end.position, torn_tail=end.torn)
     last = _segment(found, end.position, contents)

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.queue.wal import compaction, damage, meta
+from gateway.queue.wal import compaction, damage, journal, meta
 from gateway.queue.wal.dead_letters import DeadLetterFile, consumer_ids
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.inspect import DamageReport, Inspector
-from gateway.queue.wal.journal import restore
 from gateway.queue.wal.recovery import recover
 from gateway.queue.wal.retention import Need
 from gateway.queue.wal.writer import Segment
@@ -46,7 +45,7 @@ def repair(files: Files) -> Repair:
     found = Inspector(files).run().damage
     damaged = {item.file for item in found if item.file != "log/"}
     log_id = meta.establish(files)
-    recovered = recover(files, log_id=log_id, proven=restore(files, log_id).proven)
+    recovered = recover(files, log_id=log_id, proven=journal.recovered(files, log_id).proven)
     done = [f"{meta.NAME}: made anew"] if meta.NAME in damaged else []
     done += [f"{name}: made anew" for name in sorted(damaged) if name.endswith(".idx") and files.exists(name)]
     number = recovered.next_segment_id
