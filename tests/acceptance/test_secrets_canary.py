@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
@@ -311,9 +312,16 @@ async def look_everywhere(gateway: GatewayProcess, listener: Listener, destinati
 
 def open_files(pid: int, canaries: Canaries) -> list[tuple[str, list[bytes]]]:
     """What of the process's open files has a secret in it, those without a name and those removed included."""
-    files = [path for path in Path(f"/proc/{pid}/fd").iterdir() if stat.S_ISREG(path.stat().st_mode)]
-    assert len(files) >= 3
-    return [(str(path.readlink()), found) for path in files if (found := canaries.found_in(path.read_bytes()))]
+    read, leaking = 0, []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the process goes on, and closes some of them meanwhile
+            if stat.S_ISREG(path.stat().st_mode):
+                name, content = str(path.readlink()), path.read_bytes()
+                read += 1
+                if found := canaries.found_in(content):
+                    leaking.append((name, found))
+    assert read >= 3
+    return leaking
 
 
 def kept_in(gateway: GatewayProcess, canaries: Canaries) -> list[tuple[str, list[bytes]]]:
