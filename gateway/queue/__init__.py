@@ -202,7 +202,8 @@ class Consumer(Protocol):
     async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
         """Put these, or all, into the queue again for this consumer alone, then forget them. Returns how many.
 
-        They count as pending again and no more as dead-lettered. A crash in the midst may replay some twice.
+        They count as pending again and no more as dead-lettered. Cut off in the midst, by an error, a cancellation or a
+        crash, it has replayed some and left the others as they were. Raises what ``EventQueue.append`` raises.
         """
 
 

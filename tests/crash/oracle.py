@@ -80,6 +80,8 @@ class Oracle:
             for event_id in book.ending.keys() & book.accepted.keys() - set(out) - book.ended.keys():
                 book.ended[event_id] = book.ending.pop(event_id)
             book.ending = {event_id: how for event_id, how in book.ending.items() if event_id in book.ended}
+            book.replayed |= book.replaying & set(out)
+            book.replaying.clear()
             book.durable = dict(book.ended)
 
     def differences(self, found: Mapping[str, Found]) -> list[str]:
@@ -110,7 +112,7 @@ class Oracle:
         for name in out & book.durable.keys() - book.replaying:
             wrong.append(f"settled again: {name}, which is durably {book.durable[name]}, was handed out")
         wrong += _of_books(book, found, handed_out, settled)
-        return wrong + _of_letters(book, found, settled)
+        return wrong + _of_letters(book, found, settled, out)
 
     def _of_lines(self, book: Book, lines: Iterable[bytes], handed_out: list[str]) -> list[str]:
         wrong = []
@@ -120,7 +122,7 @@ class Oracle:
             elif self.lines[name] != line:
                 wrong.append(f"bytes: {name} has other bytes than were sent")
         for name, times in Counter(handed_out).items():
-            if times > 1 and name not in book.replaying:
+            if times > 1:
                 wrong.append(f"twice: {name} was handed out {times} times")
         again = book.replayed | book.replaying
         first_time = [name for name in handed_out if name in self.lines and name not in again]
@@ -167,13 +169,14 @@ def _ends(book: Book, settled: list[str]) -> tuple[Counter[str], int]:
     return sure, open_ends
 
 
-def _of_letters(book: Book, found: Found, settled: list[str]) -> list[str]:
+def _of_letters(book: Book, found: Found, settled: list[str], out: set[str]) -> list[str]:
     kept = {letter.event_id for letter in found.letters}
     refused = {name for name in settled if "dead_lettered" in (book.ended.get(name), book.ending.get(name))}
     sure = {name for name in refused if {book.ended.get(name), book.ending.get(name)} <= {"dead_lettered", None}}
     loose = book.letters_deleting | book.replaying | book.letters_failed
-    losable = book.letters_deleting | book.letters_deleted | book.replaying
-    wrong = [f"letters: {name} is not kept" for name in sure - kept - losable]
+    losable = book.letters_deleting | book.letters_deleted
+    wrong = [f"letters: {name} is a dead letter and handed out" for name in kept & out]
+    wrong += [f"letters: {name} is not kept" for name in sure - kept - losable]
     unasked = kept - refused - loose - {name for name, how in book.ending.items() if how == "dead_lettered"}
     wrong += [f"letters: {name} is kept" for name in unasked | (kept & book.letters_deleted)]
     if len(kept) != len(found.letters):

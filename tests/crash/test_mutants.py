@@ -158,6 +158,14 @@ class LettersNotSynced(DeadLetterFile):
             super().add(letters)
 
 
+class ReplayNotWrittenDown(DeadLetterFile):
+    """A replay begins without a word of it beside the dead letters."""
+
+    def begin_replay(self, numbers: Sequence[int], begin: int) -> None:
+        with mock.patch.object(self, "_append"):
+            super().begin_replay(numbers, begin)
+
+
 class SettledBeforeItsLetter(WalConsumer):
     """The settlement of a dead letter is durable before the letter is."""
 
@@ -287,6 +295,7 @@ MUTANTS = [
     Mutant(UnlinkedBeforeItsCheckpoint, QUEUE, on_large, "books"),
     Mutant(RemovedInMemoryAlone, QUEUE, on_small, "consumer"),
     Mutant(LettersNotSynced, LETTERS, on_small, "settled again"),
+    Mutant(ReplayNotWrittenDown, LETTERS, on_small, "letters"),
     Mutant(SettledBeforeItsLetter, CONSUMER, on_small, "letters"),
     Mutant(SettledTwice, CURSOR, on_small, "books"),
     Mutant(DroppedEvent, WRITER, on_small, "missing"),

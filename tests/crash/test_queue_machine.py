@@ -82,7 +82,7 @@ class CrashMachine(RuleBasedStateMachine):
     def use_letters(self, cut: int, replays: bool, data: st.DataObject) -> None:
         name = self.some_consumer(data)
         book = self.oracle.books[name]
-        loose = book.letters_deleted | book.letters_deleting | book.replaying
+        loose = book.letters_deleted | book.letters_deleting
         kept = [event_id for event_id, how in book.ended.items() if how == "dead_lettered" and event_id not in loose]
         if kept:
             chosen = data.draw(st.lists(st.sampled_from(kept), unique=True, min_size=1))

@@ -86,6 +86,7 @@ class Census:
         out_of_order = sum(high - low for low, high in state.settled)
         passed = floor.tenant + floor.backfill + floor.replay - begun + out_of_order
         settled = counters.delivered + counters.dead_lettered + counters.dropped + counters.filtered
+        dead_lettered, pending = counters.dead_lettered - replays, end - begun - passed
         in_gaps = sum(gap.count for gap in gaps.values())
         imbalance = passed - settled or counters.dropped - in_gaps
         return Books(
@@ -94,14 +95,14 @@ class Census:
             floor_offset=floor.offset,
             accepted=end - begun - replays,
             delivered=counters.delivered,
-            dead_lettered=counters.dead_lettered - replays,
+            dead_lettered=dead_lettered,
             dropped=counters.dropped,
             filtered=counters.filtered,
-            pending=end - begun - passed,
+            pending=pending,
             unreadable=sum(hole.events for hole in self.holes(state)),
             gaps=len(gaps),
             imbalance=imbalance,
-            balanced=imbalance == 0,
+            balanced=imbalance == 0 and min(dead_lettered, pending) >= 0,
         )
 
     def holes(self, state: CursorState) -> Iterator[Hole]:

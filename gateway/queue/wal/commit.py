@@ -99,6 +99,11 @@ class GroupCommit:
             self._idle.clear()
             self._loop.call_soon(self._begin_first)
 
+    def check(self) -> None:
+        """Raise QueueUnavailable when the last commit failed. A crash before the next one may bring its events back."""
+        if self.problem:
+            raise QueueUnavailable(self.problem, retry_after_s=RETRY_AFTER_S)
+
     def refuse(self) -> None:
         """From now on ``append`` raises QueueUnavailable; what was handed over before is still committed."""
         self._refusing = True

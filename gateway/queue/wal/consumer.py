@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -14,7 +12,6 @@ from gateway.queue import (
     ALL_TENANTS,
     Backlog,
     DeadLetter,
-    Entry,
     Gap,
     GapReason,
     Ledger,
@@ -26,6 +23,7 @@ from gateway.queue.wal.alarm import ImbalanceAlarm
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore, event_id
+from gateway.queue.wal.letters import LetterLog, Letters
 from gateway.queue.wal.reader import Lost, where
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
@@ -33,27 +31,15 @@ from gateway.queue.wal.writer import Frame
 WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
 WINDOW_SPANS_MAX = 65_536
 MEMO_BYTES_MAX = 4096
-REPLAY_CHUNK = 500
-
-T = TypeVar("T")
 
 
-class LogView(FrameStore, Protocol):
+class LogView(FrameStore, LetterLog, Protocol):
     """What a consumer needs of the log that it reads."""
 
     def end(self) -> Place:
         """The end of what is durable; ``tenant`` is the stream sequence of all tenants."""
 
-    def end_sequence(self, subject: Subject) -> int: ...
-
     def mean_event_bytes(self, subject: Subject) -> float: ...
-
-    async def in_thread(self, function: Callable[[], T]) -> T: ...
-
-    async def append(self, entries: Sequence[Entry]) -> None: ...
-
-    async def checkpoint(self) -> None:
-        """Return once the present state of all consumers is durable."""
 
     def mark_changed(self, consumer: WalConsumer) -> None: ...
 
@@ -65,11 +51,15 @@ class WalConsumer:
         self._log = log
         self._cursor = Cursor(state)
         self._cursor.restore_dead_lettered(number - 1 for number in dead_letters.all_numbers())
-        self._dead_letters = dead_letters
-        self._dead_letter_lock = asyncio.Lock()
         self._feed = Feed(log, tenant_id=state.tenant_id, consumer_id=state.consumer_id)
+        self._letters = Letters(
+            log,
+            dead_letters,
+            self._feed.lanes[Lane.REPLAY],
+            book_lost=self._book_lost_letters,
+            mark_changed=lambda: log.mark_changed(self),
+        )
         self._wake = asyncio.Event()
-        self._leaving = 0  # dead letters that are about to be forgotten: no checkpoint may count on them
         self._last_gap_end = -1
         self._alarm = ImbalanceAlarm(state.consumer_id, state.tenant_id)
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
@@ -135,9 +125,8 @@ class WalConsumer:
             DeadLetter(item.position + 1, event_id(item.line) or "", now_s, item.code, item.reason, item.line)
             for item in refused
         ]
-        async with self._dead_letter_lock:
-            await self._log.in_thread(lambda: self._dead_letters.add(letters))
-            self._settle(sorted(item.position for item in refused), "dead_lettered")
+        positions = sorted(item.position for item in refused)
+        await self._letters.add(letters, lambda: self._settle(positions, "dead_lettered"))
 
     async def drop_pending(self, reason: GapReason, detail: str = "") -> int:
         return await self.drop_until(self.intake_end(), reason, detail)
@@ -196,7 +185,7 @@ class WalConsumer:
             dropped=counters.dropped,
             filtered=counters.filtered,
             pending=pending,
-            balanced=accepted == settled + pending,
+            balanced=accepted == settled + pending and min(dead_lettered, pending) >= 0,
         )
         self._alarm.look_at(ledger, self._log.now_s())
         return ledger
@@ -220,38 +209,22 @@ class WalConsumer:
 
     def book_lost_dead_letters(self, known: int) -> None:
         """Fewer dead letters are there than were ``known``: the rest can be read no more, and is a gap."""
-        lost = known - len(self._dead_letters)
-        if lost > 0:
-            self._cursor.lose_dead_letters(lost)
-            now_s = self._log.now_s()
-            detail = "dead letters that were damaged on disk; see the log lines log.corrupt"
-            self._cursor.book_gap(Gap(GapReason.CORRUPT, lost, now_s, now_s, None, None, now_s, detail), extends=False)
-            self._log.mark_changed(self)
+        if known > len(self._letters):
+            self._book_lost_letters(known - len(self._letters))
 
     # -- dead letters
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
-        async with self._dead_letter_lock:
-            return await self._log.in_thread(lambda: self._dead_letters.page(after=after, limit=limit))
+        return await self._letters.page(after=after, limit=limit)
 
     def dead_letter_count(self) -> int:
-        return len(self._dead_letters)
+        return len(self._letters)
 
     async def delete_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
-        async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
-            known = len(self._dead_letters)
-            forgotten = await self._log.in_thread(lambda: self._dead_letters.forget(chosen))
-            self.book_lost_dead_letters(known - forgotten)
-            return forgotten
+        return await self._letters.delete(numbers)
 
     async def replay_dead_letters(self, numbers: Sequence[int] | None = None) -> int:
-        replayed = 0
-        async with self._dead_letter_lock, self._forgetting(numbers) as chosen:
-            known = len(self._dead_letters)
-            for start in range(0, len(chosen), REPLAY_CHUNK):
-                replayed += await self._replay(chosen[start : start + REPLAY_CHUNK])
-            self.book_lost_dead_letters(known - replayed)
-        return replayed
+        return await self._letters.replay(numbers)
 
     # -- what the log uses
 
@@ -270,19 +243,26 @@ class WalConsumer:
     def state(self, *, whole: bool) -> CursorState:
         """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
         self.ledger()
-        return self._cursor.state(whole=whole, dead_letters=max(0, len(self._dead_letters) - self._leaving))
+        return self._cursor.state(whole=whole, dead_letters=self._letters.lasting)
 
     def disk_bytes(self) -> int:
-        return self._dead_letters.disk_bytes
+        return self._letters.disk_bytes
 
     def discard_files(self) -> None:
         """Remove the dead letters. Blocks."""
-        self._dead_letters.remove()
+        self._letters.remove()
 
     def close_files(self) -> None:
-        self._dead_letters.close()
+        self._letters.close()
 
     # -- inside
+
+    def _book_lost_letters(self, lost: int) -> None:
+        self._cursor.lose_dead_letters(lost)
+        now_s = self._log.now_s()
+        detail = "dead letters that were damaged on disk; see the log lines log.corrupt"
+        self._cursor.book_gap(Gap(GapReason.CORRUPT, lost, now_s, now_s, None, None, now_s, detail), extends=False)
+        self._log.mark_changed(self)
 
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         self._cursor.settle(positions, counter)
@@ -419,36 +399,3 @@ class WalConsumer:
         if accepted_at_s is not None:
             return accepted_at_s
         return self._oldest_pending[1] if self._oldest_pending[0] == floor.offset else self._log.now_s()
-
-    @contextlib.asynccontextmanager
-    async def _forgetting(self, numbers: Sequence[int] | None) -> AsyncIterator[list[int]]:
-        """The chosen dead letters, once a checkpoint knows of their settlement and no longer counts on them.
-
-        Without it a crash would take back the settlement: nothing would tell of them, or they would be there twice.
-        """
-        chosen = self._chosen(numbers)
-        self._leaving = len(chosen)
-        self._log.mark_changed(self)
-        try:
-            await self._log.checkpoint()
-            yield chosen
-        finally:
-            self._leaving = 0
-            self._log.mark_changed(self)
-
-    def _chosen(self, numbers: Sequence[int] | None) -> list[int]:
-        known = self._dead_letters.all_numbers()
-        if numbers is None:
-            return known
-        wanted = set(numbers)
-        return [number for number in known if number in wanted]
-
-    async def _replay(self, numbers: Sequence[int]) -> int:
-        letters: list[DeadLetter] = []
-        for number in numbers:
-            letters += await self._log.in_thread(partial(self._dead_letters.page, after=number - 1, limit=1))
-        subject = self.lanes[Lane.REPLAY]
-        payload = b"\n".join(letter.line for letter in letters)
-        await self._log.append([Entry(subject, payload, len(letters))])
-        await self._log.in_thread(lambda: self._dead_letters.forget(numbers))
-        return len(letters)

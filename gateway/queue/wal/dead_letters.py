@@ -4,6 +4,10 @@ calls it.
 A dead letter's number is the event's position in its consumer plus one, so an event that is refused again after a
 crash is found stored and is not stored twice. Adding is durable before it returns; forgetting some rewrites the file
 under another name first. In memory there are 16 bytes for each.
+
+A replay is written here before its events go into the log: the numbers, in order, and the place in the lane of replays
+from which on they will stand. From then on the log alone decides: those that it has are dead letters no more. So a
+replay that is cut off, by a crash or a failing disk, leaves no event both replayed and dead-lettered, and none neither.
 """
 
 from __future__ import annotations
@@ -12,8 +16,8 @@ import contextlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Self, TypeVar
 
 import msgspec
 import structlog
@@ -26,7 +30,10 @@ from gateway.telemetry import Event
 _FOLDER = "dead-letters"
 _ASIDE = ".orphaned-"
 _WHAT = "dead letters that cannot be read any more"
+_WHAT_OF_REPLAY = "which dead letters were about to be replayed; those of an unfinished replay are replayed twice"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+T = TypeVar("T")
 
 
 def consumer_ids(files: Files) -> list[str]:
@@ -58,12 +65,31 @@ def set_aside(files: Files, generation: int, known_ids: Sequence[str]) -> None:
     )
 
 
-class DeadLetterFile:
-    """Opening it reads the file through. Nothing is made on disk before the first dead letter."""
+class _Replay(msgspec.Struct, frozen=True):
+    """Dead letters that stand in the lane of replays from ``begin`` on, as far as the lane goes."""
 
-    def __init__(self, files: Files, *, log_id: bytes, consumer_id: str, report: damage.Report = damage.report) -> None:
+    begin: int
+    numbers: list[int]
+
+
+class DeadLetterFile:
+    """Opening it reads the file through. Nothing is made on disk before the first dead letter.
+
+    ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``lost`` counts the dead
+    letters that were found unreadable and left out since the file was opened.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        *,
+        log_id: bytes,
+        consumer_id: str,
+        replay_end: int,
+        report: damage.Report = damage.report,
+    ) -> None:
         self._files, self._report = files, report
-        self._name = _path(consumer_id)
+        self.name = _path(consumer_id)
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(self._header)
@@ -74,11 +100,13 @@ class DeadLetterFile:
         self._torn_bytes = 0
         self._file: File | None = None
         self._is_suspect = False  # the disk failed it: it is read and never written or synced again
-        if files.exists(self._name):
-            self._restore()
+        self._replay: _Replay | None = None  # begun, and not known to have come into the lane
+        self.lost = 0
+        if files.exists(self.name):
+            self._restore(replay_end)
 
     @classmethod
-    def recovered(cls, files: Files, *, log_id: bytes, consumer_id: str) -> Self:
+    def recovered(cls, files: Files, *, log_id: bytes, consumer_id: str, replay_end: int) -> Self:
         """As a start opens it.
 
         What a killed process left is synced before it is believed. What lies behind the last sound frame was never
@@ -87,9 +115,9 @@ class DeadLetterFile:
         name = _path(consumer_id)
         if files.exists(name):
             make_durable(files, name)
-        letters = cls(files, log_id=log_id, consumer_id=consumer_id)
+        letters = cls(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
         if letters._torn_bytes > 0:
-            damage.report_torn(files, letters._name, letters._end, letters._torn_bytes)
+            damage.report_torn(files, letters.name, letters._end, letters._torn_bytes)
         return letters
 
     def __len__(self) -> int:
@@ -104,30 +132,52 @@ class DeadLetterFile:
         new = sorted((letter for letter in letters if not self._has(letter.number)), key=lambda letter: letter.number)
         if not new:
             return
-        if self._is_suspect:
-            self._rewrite(self._numbers)
-        if self._file is None:
-            self._begin()
-        assert self._file is not None
-        buffers, places, end = self._frames(new, self._end)
-        try:
-            self._file.write_at(self._end, buffers)
-            self._file.sync(self._end)
-        except OSError:
-            self._is_suspect = True
-            with contextlib.suppress(OSError):
-                self._rewrite(self._numbers)  # what got into the file is not to be found there later
-            raise
+        buffers, places = self._frames(new, self._prepared())
+        self._append(buffers)
         for letter, place in zip(new, places, strict=True):
             at = bisect_left(self._numbers, letter.number)
             self._numbers.insert(at, letter.number)
             self._places.insert(at, place)
-        self._end = end
 
     def page(self, *, after: int, limit: int) -> list[DeadLetter]:
         """Those with a number above ``after``, ascending; what is damaged is left out and reported."""
         start = bisect_right(self._numbers, after)
         return [letter for place in self._places[start : start + limit] if (letter := self._read(place)) is not None]
+
+    def read(self, numbers: Sequence[int], *, bytes_max: int) -> tuple[list[DeadLetter], int]:
+        """The first of these that weigh no more than ``bytes_max``, one however heavy, and how many of ``numbers`` were
+        looked at. What cannot be read is left out, forgotten and counted as ``lost``.
+        """
+        letters: list[DeadLetter] = []
+        looked_at, size_bytes = 0, 0
+        for number in numbers:
+            letter = self._read(self._places[bisect_left(self._numbers, number)])
+            if letter is not None and letters and size_bytes + len(letter.line) > bytes_max:
+                break
+            looked_at += 1
+            if letter is None:
+                self._leave_out([number])
+                self.lost += 1
+            else:
+                letters.append(letter)
+                size_bytes += len(letter.line)
+        return letters, looked_at
+
+    def begin_replay(self, numbers: Sequence[int], begin: int) -> None:
+        """Write down, durably, that these will stand in the lane of replays from ``begin`` on, in this order.
+
+        It takes back what an earlier replay wrote down, so what that one put into the lane must be known by now. After
+        an OSError none may be replayed.
+        """
+        replay = _Replay(begin, list(numbers))
+        self._append(self._replay_frame(replay, self._prepared()))
+        self._replay = replay
+
+    def end_replay(self) -> None:
+        """They are in the lane of replays now. Does no I/O: what ``begin_replay`` wrote tells it to the next start."""
+        if self._replay is not None:
+            self._leave_out(self._replay.numbers)
+            self._replay = None
 
     def all_numbers(self) -> list[int]:
         return list(self._numbers)
@@ -144,13 +194,17 @@ class DeadLetterFile:
         return len(gone)
 
     def mend(self) -> None:
-        """Write the file anew with what is sound of it."""
-        if self._file is not None:
+        """Write the file anew with what is sound of it and still a dead letter."""
+        if self._file is None:
+            return
+        if self._numbers:
             self._rewrite(self.all_numbers())
+        else:
+            self.remove()
 
     def remove(self) -> None:
         self._is_suspect = self._file is not None  # until its name is durably gone
-        self._files.unlink([self._name])
+        self._files.unlink([self.name])
         self.close()
         self._is_suspect = False
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
@@ -164,20 +218,46 @@ class DeadLetterFile:
         at = bisect_left(self._numbers, number)
         return at < len(self._numbers) and self._numbers[at] == number
 
+    def _leave_out(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            at = bisect_left(self._numbers, number)
+            del self._numbers[at]
+            del self._places[at]
+
+    def _prepared(self) -> int:
+        """Where the next frame goes, in a file that takes one."""
+        if self._is_suspect:
+            self._rewrite(self._numbers)
+        if self._file is None:
+            self._begin()
+        return self._end
+
+    def _append(self, buffers: Sequence[bytes]) -> None:
+        assert self._file is not None
+        try:
+            self._file.write_at(self._end, buffers)
+            self._file.sync(self._end)
+        except OSError:
+            self._is_suspect = True
+            with contextlib.suppress(OSError):
+                self._rewrite(self._numbers)  # what got into the file is not to be found there later
+            raise
+        self._end += sum(map(len, buffers))
+
     def _begin(self) -> None:
-        temporary = f"{self._name}.tmp"
+        temporary = f"{self.name}.tmp"
         self._files.unlink([temporary])
         file = self._files.create(temporary, 0)
         try:
             file.write_at(0, [segment.encode_header(self._header)])
             file.sync(0)
-            self._files.rename(temporary, self._name)
+            self._files.rename(temporary, self.name)
         except OSError:
             file.close()
             raise
         self._file = file
 
-    def _frames(self, letters: Sequence[DeadLetter], start: int) -> tuple[list[bytes], list[int], int]:
+    def _frames(self, letters: Sequence[DeadLetter], start: int) -> tuple[list[bytes], list[int]]:
         buffers: list[bytes] = []
         places = []
         end = start
@@ -194,56 +274,74 @@ class DeadLetterFile:
             buffers += frame
             places.append(end)
             end += sum(map(len, frame))
-        return buffers, places, end
+        return buffers, places
+
+    def _replay_frame(self, replay: _Replay, start: int) -> list[bytes]:
+        return record.encode(
+            seed=self._seed,
+            kind=record.Kind.REPLAY,
+            subject=self._subject,
+            payload=msgspec.msgpack.encode(replay),
+            sequence=replay.begin,
+            events=len(replay.numbers),
+            synced_end=start,
+        )
 
     def _read(self, place: int) -> DeadLetter | None:
         assert self._file is not None
         header = record.decode_header(self._file.read_at(place, record.HEADER_BYTES), 0, self._seed)
         if header is not None:
             body = self._file.read_at(place + record.HEADER_BYTES, header.body_bytes)
-            if record.checksum(body) == header.body_crc and (letter := _decode(header, body)) is not None:
+            if record.checksum(body) == header.body_crc and (letter := _decode(header, body, DeadLetter)) is not None:
                 return letter
-        self._report(self._files, self._name, place, header.frame_bytes if header else record.HEADER_BYTES, _WHAT)
+        self._report(self._files, self.name, place, header.frame_bytes if header else record.HEADER_BYTES, _WHAT)
         return None
 
     def _rewrite(self, numbers: Sequence[int]) -> None:
         letters = [letter for number in numbers for letter in self.page(after=number - 1, limit=1)]
-        temporary = f"{self._name}.tmp"
-        buffers, places, end = self._frames(letters, segment.HEADER_BYTES)
+        temporary = f"{self.name}.tmp"
+        buffers, places = self._frames(letters, segment.HEADER_BYTES)
+        if self._replay is not None:
+            buffers += self._replay_frame(self._replay, segment.HEADER_BYTES)
         self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
         self._is_suspect = True  # from here on the open file may have no name
-        self._files.rename(temporary, self._name)
-        file = self._files.open(self._name, writable=True)
+        self._files.rename(temporary, self.name)
+        file = self._files.open(self.name, writable=True)
         self.close()
         self._file, self._is_suspect = file, False
+        self.lost += len(numbers) - len(letters)
         self._numbers = array("Q", [letter.number for letter in letters])
         self._places = array("Q", places)
-        self._end = end
+        self._end = segment.HEADER_BYTES + sum(map(len, buffers))
 
-    def _restore(self) -> None:
+    def _restore(self, replay_end: int) -> None:
         """Walk the file up to the end of its last sound frame."""
-        self._file = self._files.open(self._name, writable=True)
+        self._file = self._files.open(self.name, writable=True)
         size = self._file.size()
         block = self._file.read_at(0, segment.HEADER_BYTES)
         for at in segment.damaged_copies(block, self._header):
             self._report(
-                self._files, self._name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing"
+                self._files, self.name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing"
             )
-        found: list[tuple[int, int]] = []
+        found: dict[int, int] = {}
+        replays: list[_Replay] = []
         for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
             match item:
                 case segment.Located(position=position, header=header, body=body) if body is not None:
-                    if _decode(header, body) is not None:
-                        found.append((header.sequence, position))
+                    if header.kind == record.Kind.REPLAY and (replay := _decode(header, body, _Replay)) is not None:
+                        replays.append(replay)
+                    elif header.kind != record.Kind.REPLAY and _decode(header, body, DeadLetter) is not None:
+                        found[header.sequence] = position
                     else:
-                        self._report(self._files, self._name, position, header.frame_bytes, _WHAT)
-                case segment.Damage(position=position, length=length):
-                    self._report(self._files, self._name, position, length, _WHAT)
+                        self._report(self._files, self.name, position, header.frame_bytes, _what(header))
+                case segment.Damage(position=position, length=length, header=header):
+                    self._report(self._files, self.name, position, length, _what(header))
                 case segment.End(position=position):
                     self._end, self._torn_bytes = position, size - position
-        found.sort()
-        self._numbers = array("Q", [number for number, _ in found])
-        self._places = array("Q", [place for _, place in found])
+        for number in _replayed(replays, replay_end):
+            found.pop(number, None)
+        self._numbers = array("Q", sorted(found))
+        self._places = array("Q", [found[number] for number in self._numbers])
 
 
 def _path(consumer_id: str) -> str:
@@ -252,9 +350,20 @@ def _path(consumer_id: str) -> str:
     return f"{_FOLDER}/{consumer_id}.log"
 
 
-def _decode(header: record.Header, body: bytes) -> DeadLetter | None:
-    """None for what is not a dead letter, though its checksum holds."""
+def _what(header: record.Header | None) -> str:
+    return _WHAT_OF_REPLAY if header is not None and header.kind == record.Kind.REPLAY else _WHAT
+
+
+def _replayed(replays: Sequence[_Replay], replay_end: int) -> Iterator[int]:
+    """The dead letters that the lane of replays has. Where one replay begins the one before it ends, at the latest."""
+    ends = [*(replay.begin for replay in replays), replay_end][1:]
+    for replay, end in zip(replays, ends, strict=True):
+        yield from replay.numbers[: max(0, min(end, replay_end) - replay.begin)]
+
+
+def _decode(header: record.Header, body: bytes, type_: type[T]) -> T | None:
+    """None for what is none of that type, though its checksum holds."""
     try:
-        return msgspec.msgpack.decode(body[header.name_bytes :], type=DeadLetter)
+        return msgspec.msgpack.decode(body[header.name_bytes :], type=type_)
     except msgspec.DecodeError:
         return None

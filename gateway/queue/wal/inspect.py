@@ -195,7 +195,13 @@ class Inspector:
 
     def _dead_letters(self, known: dict[str, int]) -> None:
         for consumer_id in sorted({*known, *consumer_ids(self._files)}):
-            letters = DeadLetterFile(self._files, log_id=self._log_id, consumer_id=consumer_id, report=self._note)
+            letters = DeadLetterFile(
+                self._files,
+                log_id=self._log_id,
+                consumer_id=consumer_id,
+                replay_end=self._census.numbers.next_sequence.get(Subject(SubjectKind.REPLAY, consumer_id), 0),
+                report=self._note,
+            )
             missing = known.get(consumer_id, 0) - len(letters)
             letters.close()
             if missing > 0:

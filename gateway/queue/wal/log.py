@@ -241,6 +241,9 @@ class WalQueue:
     async def in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._upkeep, function)
 
+    def check_commits(self) -> None:
+        self._commits.check()
+
     async def checkpoint(self) -> None:
         async with self._checkpoint_lock:
             await self._write_checkpoint()
@@ -291,8 +294,11 @@ class WalQueue:
         return consumer
 
     async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
+        replay_end = self.end_sequence(Subject(Lane.REPLAY, consumer_id))
         return await self.in_thread(
-            lambda: DeadLetterFile.recovered(self._files, log_id=self._log_id, consumer_id=consumer_id)
+            lambda: DeadLetterFile.recovered(
+                self._files, log_id=self._log_id, consumer_id=consumer_id, replay_end=replay_end
+            )
         )
 
     async def _first_state(self, consumer_id: str, tenant_id: str, created_at_s: float | None) -> CursorState:

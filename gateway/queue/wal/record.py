@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     EVENTS = 1
     CHECKPOINT = 2
     DEAD_LETTER = 3
+    REPLAY = 4  # in a file of dead letters: which of them are about to be replayed
 
 
 class Header(NamedTuple):

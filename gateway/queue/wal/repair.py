@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import compaction, damage, journal, meta
 from gateway.queue.wal.dead_letters import DeadLetterFile, consumer_ids
 from gateway.queue.wal.files import DiskFiles, Files
@@ -45,7 +46,9 @@ def repair(files: Files) -> Repair:
     found = Inspector(files).run().damage
     damaged = {item.file for item in found if item.file != "log/"}
     log_id = meta.establish(files)
-    recovered = recover(files, log_id=log_id, proven=journal.recovered(files, log_id).proven)
+    restored = journal.recovered(files, log_id)
+    recovered = recover(files, log_id=log_id, proven=restored.proven)
+    restored.numbers.raise_to(recovered.numbers)
     done = [f"{meta.NAME}: made anew"] if meta.NAME in damaged else []
     done += [f"{name}: made anew" for name in sorted(damaged) if name.endswith(".idx") and files.exists(name)]
     number = recovered.next_segment_id
@@ -58,7 +61,8 @@ def repair(files: Files) -> Repair:
     ]
     for consumer_id in consumer_ids(files):
         if f"dead-letters/{consumer_id}.log" in damaged:
-            letters = DeadLetterFile(files, log_id=log_id, consumer_id=consumer_id)
+            replay_end = restored.numbers.next_sequence.get(Subject(SubjectKind.REPLAY, consumer_id), 0)
+            letters = DeadLetterFile(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
             letters.mend()
             letters.close()
             done.append(f"dead-letters/{consumer_id}.log: rewritten with the {len(letters)} that are sound")

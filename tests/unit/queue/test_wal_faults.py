@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -208,6 +209,88 @@ async def test_replay_counts_right_when_a_crash_follows(opened: Opened) -> None:
     assert (again.ledger().dead_lettered, again.ledger().pending) == (0, 1)
     assert await drained(again) == expected([0])
     assert again.ledger().balanced
+
+
+async def test_a_replay_is_over_when_its_events_are_in_the_log(opened: Opened) -> None:
+    """A disk that fails to remove the letters brings none of them back: not by another replay, not by a crash."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(3)])
+    await refuse(a, 0, 1, 2)
+    opened.files.fail("rename", "dead-letters/", times=2)
+    assert await a.replay_dead_letters([1]) == 1
+    assert await a.replay_dead_letters([1]) == 0
+    again: Consumer | None = a
+    for _ in range(2):
+        assert again is not None
+        assert [letter.event_id for letter in await again.dead_letters()] == ["a-1", "a-2"]
+        ledger = again.ledger()
+        assert (ledger.accepted, ledger.dead_lettered, ledger.pending, ledger.balanced) == (3, 2, 1, True)
+        again = (await opened.crash()).consumer("siem_a") if again is a else again
+    assert await drained(again) == expected([0])
+
+
+async def test_a_replay_that_the_log_did_not_take_leaves_its_letters(opened: Opened) -> None:
+    """And while it is not known whether a crash would bring its events back, no other one begins."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(2)])
+    await refuse(a, 0, 1)
+    opened.files.fail("sync", "log/", times=3)
+    with pytest.raises(QueueUnavailable):
+        await a.replay_dead_letters([1])
+    opened.clock.advance(60)
+    with pytest.raises(QueueUnavailable):
+        await a.replay_dead_letters([2])
+    opened.files.mend()
+    await queue._commits.heal_if_due()
+    assert await a.replay_dead_letters([2]) == 1
+    again = (await opened.crash()).consumer("siem_a")
+    assert again is not None
+    assert [letter.event_id for letter in await again.dead_letters()] == ["a-0"]
+    assert await drained(again) == expected([1])
+    ledger = again.ledger()
+    assert (ledger.accepted, ledger.dead_lettered, ledger.delivered, ledger.balanced) == (2, 1, 1, True)
+
+
+async def test_a_cancelled_replay_is_known_to_have_come_into_the_log(opened: Opened) -> None:
+    """Who no longer waits for it gets no second one by asking again."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    await refuse(a, 0)
+    append, begun = queue.append, asyncio.Event()
+
+    async def slow(entries: Sequence[Entry]) -> None:
+        begun.set()
+        await asyncio.sleep(0)
+        await append(entries)
+
+    with mock.patch.object(queue, "append", slow):
+        replay = asyncio.create_task(a.replay_dead_letters())
+        await begun.wait()
+        replay.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await replay
+    assert await a.replay_dead_letters() == 0
+    assert await drained(a) == expected([0])
+
+
+async def test_many_dead_letters_are_replayed_in_order(opened: Opened) -> None:
+    """However many frames they take, in all of which they are counted once after a crash."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(700)])
+    records = await a.take(events_max=1000, bytes_max=1 << 20)
+    assert records is not None
+    await a.settle_refused(
+        [Refused(p, line, "400", "no") for p, line in zip(records.positions, records.lines, strict=True)]
+    )
+    assert await a.replay_dead_letters() == 700
+    again = (await opened.crash()).consumer("siem_a")
+    assert again is not None
+    assert (again.ledger().dead_lettered, again.ledger().pending, again.dead_letter_count()) == (0, 700, 0)
+    assert await drained(again) == expected(range(700))
 
 
 async def test_a_torn_tail_is_cut_and_everything_acknowledged_is_there(opened: Opened) -> None:

@@ -182,13 +182,15 @@ def test_any_dead_letter_file_can_be_opened_and_read(many: Callable[[Any], None]
     number = record.checksum(CONSUMER.encode())
     header = segment.SegmentHeader(LOG_ID, number, 0, 0, 0, 0, 0)
     letters = st.builds(DeadLetter, small, st.text(), st.floats(), st.text(), st.text(), st.binary())
-    bodies = st.one_of(payloads, letters.map(msgspec.msgpack.encode))
+    replays = st.fixed_dictionaries({"begin": small, "numbers": st.lists(small, max_size=3)})
+    bodies = st.one_of(payloads, letters.map(msgspec.msgpack.encode), replays.map(msgspec.msgpack.encode))
+    kinds = st.sampled_from([record.Kind.DEAD_LETTER, record.Kind.REPLAY])
 
-    @given(files_of(bodies, st.just(record.Kind.DEAD_LETTER), header))
-    def check(content: bytes) -> None:
+    @given(files_of(bodies, kinds, header), small)
+    def check(content: bytes, replay_end: int) -> None:
         with capture_logs():
             files = MemoryFiles({f"dead-letters/{CONSUMER}.log": content})
-            file = DeadLetterFile(files, log_id=LOG_ID, consumer_id=CONSUMER)
+            file = DeadLetterFile(files, log_id=LOG_ID, consumer_id=CONSUMER, replay_end=replay_end)
             known = file.page(after=-1, limit=100)
             file.add([DeadLetter(1 << 40, "x", 0.0, "400", "no", b"{}")])
             assert file.page(after=(1 << 40) - 1, limit=1)

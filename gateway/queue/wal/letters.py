@@ -1,0 +1,180 @@
+"""One consumer's dead letters: stored, shown, deleted, and put into the queue again. One operation at a time.
+
+A letter leaves in one of two ways, and what a crash does at each step decides their order:
+
+- *Deleted*: a checkpoint knows that its event is settled, and no longer counts on the letter; then it is forgotten. A
+  crash in between leaves the letter as it was.
+- *Replayed*: the same checkpoint; then its number and its place in the lane of replays are written down beside it; then
+  its event goes into the log. Each start compares the two: what the lane has is a dead letter no more, the rest still
+  is. So a crash, a kill or a failing disk never leaves an event in both books or in none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from gateway.queue import DeadLetter, Entry, Subject
+from gateway.queue.wal.dead_letters import DeadLetterFile
+from gateway.telemetry import Event
+
+REPLAY_CHUNK = 500
+REPLAY_BYTES = 4 << 20  # of a chunk, one event however large
+
+T = TypeVar("T")
+
+
+class LetterLog(Protocol):
+    """What dead letters need of the log."""
+
+    async def in_thread(self, function: Callable[[], T]) -> T: ...
+
+    def end_sequence(self, subject: Subject) -> int: ...
+
+    async def append(self, entries: Sequence[Entry]) -> None: ...
+
+    def check_commits(self) -> None:
+        """Raise QueueUnavailable when the last commit failed: until the next one, a crash may bring its events back."""
+
+    async def checkpoint(self) -> None:
+        """Return once the present state of all consumers is durable."""
+
+
+class Letters:
+    """``book_lost`` is told how many letters could not be read any more, ``mark_changed`` that the state to checkpoint
+    is another one.
+    """
+
+    def __init__(
+        self,
+        log: LetterLog,
+        file: DeadLetterFile,
+        replays: Subject,
+        *,
+        book_lost: Callable[[int], None],
+        mark_changed: Callable[[], None],
+    ) -> None:
+        self._log, self._file, self._replays = log, file, replays
+        self._book_lost, self._mark_changed = book_lost, mark_changed
+        self._lock = asyncio.Lock()
+        self._leaving = 0
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    @property
+    def lasting(self) -> int:
+        """How many a checkpoint may count on: those about to leave may be gone at the next start."""
+        return max(0, len(self._file) - self._leaving)
+
+    @property
+    def disk_bytes(self) -> int:
+        return self._file.disk_bytes
+
+    async def add(self, letters: Sequence[DeadLetter], settle: Callable[[], None]) -> None:
+        """Store them durably, and then ``settle`` their events at once."""
+        async with self._lock:
+            await self._change(lambda: self._file.add(letters))
+            settle()
+
+    async def page(self, *, after: int, limit: int) -> list[DeadLetter]:
+        async with self._lock:
+            return await self._log.in_thread(lambda: self._file.page(after=after, limit=limit))
+
+    async def delete(self, numbers: Sequence[int] | None) -> int:
+        """As ``Consumer.delete_dead_letters``."""
+        async with self._lock:
+            chosen = self._chosen(numbers)
+            async with self._departure(len(chosen)):
+                return await self._change(lambda: self._file.forget(chosen))
+
+    async def replay(self, numbers: Sequence[int] | None) -> int:
+        """As ``Consumer.replay_dead_letters``."""
+        replayed = 0
+        async with self._lock:
+            chosen = self._chosen(numbers)
+            try:
+                while chosen:
+                    letters, looked_at = await self._change(partial(self._read, chosen[:REPLAY_CHUNK]))
+                    if letters:
+                        await self._replay(letters)
+                    replayed += len(letters)
+                    chosen = chosen[looked_at:]
+            finally:
+                if replayed:
+                    await self._tidy()
+        return replayed
+
+    def remove(self) -> None:
+        """Blocks."""
+        self._file.remove()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _chosen(self, numbers: Sequence[int] | None) -> list[int]:
+        known = self._file.all_numbers()
+        if numbers is None:
+            return known
+        wanted = set(numbers)
+        return [number for number in known if number in wanted]
+
+    def _read(self, numbers: Sequence[int]) -> tuple[list[DeadLetter], int]:
+        return self._file.read(numbers, bytes_max=REPLAY_BYTES)
+
+    async def _change(self, change: Callable[[], T]) -> T:
+        """Letters that turn out to be unreadable on the way are booked."""
+        lost_before = self._file.lost
+        try:
+            return await self._log.in_thread(change)
+        finally:
+            if self._file.lost > lost_before:
+                self._book_lost(self._file.lost - lost_before)
+
+    @contextlib.asynccontextmanager
+    async def _departure(self, leaving: int) -> AsyncIterator[None]:
+        """A checkpoint knows the settlement of letters that are about to leave, and no longer counts on them.
+
+        Without it a crash would take back the settlement: nothing would tell of them, or they would be there twice.
+        """
+        self._leaving = leaving
+        self._mark_changed()
+        try:
+            await self._log.checkpoint()
+            yield
+        finally:
+            self._leaving = 0
+            self._mark_changed()
+
+    async def _replay(self, letters: Sequence[DeadLetter]) -> None:
+        numbers = [letter.number for letter in letters]
+        payload = b"\n".join([letter.line for letter in letters])
+        async with self._departure(len(letters)):
+            self._log.check_commits()
+            begin = self._log.end_sequence(self._replays)
+            await self._log.in_thread(lambda: self._file.begin_replay(numbers, begin))
+            await self._append(Entry(self._replays, payload, len(letters)))
+            self._file.end_replay()
+
+    async def _append(self, entry: Entry) -> None:
+        """Cancelled, it still waits for the end: only then is it known what the lane of replays has."""
+        append = asyncio.ensure_future(self._log.append([entry]))
+        try:
+            await asyncio.shield(append)
+        except asyncio.CancelledError:
+            await asyncio.wait([append])
+            if append.exception() is None:
+                self._file.end_replay()
+            raise
+
+    async def _tidy(self) -> None:
+        """Free what replayed letters take on disk. They are gone without it, so a disk that fails is only told of."""
+        try:
+            await self._change(self._file.mend)
+        except OSError as error:
+            structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[self._file.name])

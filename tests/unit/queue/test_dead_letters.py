@@ -1,0 +1,88 @@
+"""The file of one destination's dead letters."""
+
+from __future__ import annotations
+
+from structlog.testing import capture_logs
+
+from gateway.queue import DeadLetter
+from gateway.queue.wal.dead_letters import DeadLetterFile
+from tests.memory_files import MemoryFiles
+
+LOG_ID = bytes(16)
+
+
+def opened(files: MemoryFiles, *, replay_end: int = 0) -> DeadLetterFile:
+    return DeadLetterFile(files, log_id=LOG_ID, consumer_id="siem_a", replay_end=replay_end)
+
+
+def letters(*numbers: int, size: int = 2) -> list[DeadLetter]:
+    return [DeadLetter(number, f"id-{number}", 0.0, "400", "no", bytes(size)) for number in numbers]
+
+
+def test_reading_stops_at_so_many_bytes() -> None:
+    """One letter comes however heavy, and the next call goes on behind the last."""
+    file = opened(MemoryFiles())
+    file.add(letters(1, 2, 3, 4, size=1000))
+    assert file.read([1, 2, 3, 4], bytes_max=2500) == (letters(1, 2, size=1000), 2)
+    assert file.read([3, 4], bytes_max=1) == (letters(3, size=1000), 1)
+
+
+def test_what_cannot_be_read_is_left_out_and_counted() -> None:
+    """It is forgotten, so that it is not counted again, and the others come."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    content = files.contents["dead-letters/siem_a.log"]
+    assert isinstance(content, bytearray)
+    content[content.index(b"id-2")] ^= 1
+    with capture_logs():
+        assert file.read([1, 2, 3], bytes_max=100) == (letters(1, 3), 3)
+    assert (file.lost, file.all_numbers()) == (1, [1, 3])
+
+
+def test_the_end_of_the_lane_tells_which_letters_were_replayed() -> None:
+    """Those that it has are dead letters no more, whenever the file is opened, in the order written down."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3, 4))
+    file.begin_replay([2, 4], 7)
+    assert [opened(files, replay_end=end).all_numbers() for end in (7, 8, 9)] == [[1, 2, 3, 4], [1, 3, 4], [1, 3]]
+
+
+def test_a_later_replay_takes_back_what_the_lane_never_got() -> None:
+    """Both begin at the same place: the lane has the events of the second."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    file.begin_replay([1], 7)
+    file.begin_replay([2], 7)
+    file.end_replay()
+    file.begin_replay([3], 8)
+    assert opened(files, replay_end=8).all_numbers() == [1, 3]
+    assert opened(files, replay_end=9).all_numbers() == [1]
+
+
+def test_a_replay_under_way_is_not_forgotten_when_the_file_is_written_anew() -> None:
+    """Deleting another letter meanwhile leaves it to the lane what became of the replayed one."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    file.begin_replay([1], 7)
+    file.forget([2])
+    assert opened(files, replay_end=7).all_numbers() == [1, 3]
+    assert opened(files, replay_end=8).all_numbers() == [3]
+
+
+def test_a_finished_replay_leaves_nothing_behind() -> None:
+    """The file is written anew with the others, and removed with the last."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2))
+    file.begin_replay([1], 0)
+    file.end_replay()
+    file.mend()
+    assert opened(files).all_numbers() == [2]
+    file.begin_replay([2], 1)
+    file.end_replay()
+    file.mend()
+    assert not files.exists("dead-letters/siem_a.log")
