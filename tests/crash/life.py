@@ -201,7 +201,7 @@ class Life:
             book.ending |= dict.fromkeys(book.waiting(), "dropped")
         before = [consumer.ledger().dropped for consumer, _ in books]
         self._mark()
-        self._do(self.queue._retain())
+        self._do(self.queue.space.retain())
         for (consumer, book), dropped in zip(books, before, strict=True):
             gone = book.waiting()[: consumer.ledger().dropped - dropped]
             consumer.set_failing(False)

@@ -227,14 +227,14 @@ async def test_nothing_is_removed_before_all_destinations_are_back(directory: Di
     for journal in directory.journals():
         zeroed(journal)
     queue = await directory.open()
-    await queue._retain()
+    await queue.space.retain()
     consumers = {"siem_a": await queue.add_consumer("siem_a", "a", created_at_s=1.0)}
     queue.end_restoration()
-    await queue._retain()
+    await queue.space.retain()
     assert await drained(consumers["siem_a"]) == lines("a", 0)
     await queue.checkpoint()
     before = queue.status().segments
-    await queue._retain()
+    await queue.space.retain()
     assert queue.status().segments < before
 
 

@@ -7,6 +7,7 @@ or synced again, what is durable is delivered meanwhile, and once the fault is g
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,9 @@ class Countdown:
             self.failed.append(f"{name} {path}")
             return self.number
         return None
+
+
+INSISTED_MAX = 100
 
 
 class Trial:
@@ -103,8 +107,13 @@ class Trial:
         self.attempt(lambda: self.life.deliver("siem_b"))
 
     def insist(self, operation: Callable[[], object]) -> None:
-        while not self.attempt(operation):
-            assert len(self.told) < 1000
+        """A disk that is too small for it gets larger in the end."""
+        for tries in itertools.count(1):
+            if self.attempt(operation):
+                return
+            if tries >= INSISTED_MAX:
+                assert self.disk.capacity is not None, self.told[-1]
+                self.disk.capacity += 1 << 20
 
     def heal(self) -> None:
         """The fault is over: within a second the queue knows."""

@@ -195,7 +195,7 @@ class FloorAheadOfTheSettled(Cursor):
 class UnlinkedBeforeItsCheckpoint(WalQueue):
     """Segments go by what is settled in memory, durable or not."""
 
-    def _claims(self) -> list[Claim]:
+    def claims(self) -> list[Claim]:
         return [Claim(c.id, c.lanes, c._cursor.floor) for c in self._consumers.values()]
 
 

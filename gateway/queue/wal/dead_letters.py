@@ -76,7 +76,8 @@ class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter.
 
     ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``lost`` counts the dead
-    letters that were found unreadable and left out since the file was opened.
+    letters that were found unreadable and left out since the file was opened. ``doubtful`` ones are listed and may be
+    gone at the next start: a failing disk does not tell whether it removed them.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class DeadLetterFile:
         self._file: File | None = None
         self._is_suspect = False  # the disk failed it: it is read and never written or synced again
         self._replay: _Replay | None = None  # begun, and not known to have come into the lane
-        self.lost = 0
+        self.lost = self.doubtful = 0
         if files.exists(self.name):
             self._restore(replay_end)
 
@@ -204,9 +205,10 @@ class DeadLetterFile:
 
     def remove(self) -> None:
         self._is_suspect = self._file is not None  # until its name is durably gone
+        self.doubtful = len(self._numbers)
         self._files.unlink([self.name])
         self.close()
-        self._is_suspect = False
+        self._is_suspect, self.doubtful = False, 0
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
 
     def close(self) -> None:
@@ -305,10 +307,11 @@ class DeadLetterFile:
             buffers += self._replay_frame(self._replay, segment.HEADER_BYTES)
         self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
         self._is_suspect = True  # from here on the open file may have no name
+        self.doubtful = len(self._numbers) - len(letters)
         self._files.rename(temporary, self.name)
         file = self._files.open(self.name, writable=True)
         self.close()
-        self._file, self._is_suspect = file, False
+        self._file, self._is_suspect, self.doubtful = file, False, 0
         self.lost += len(numbers) - len(letters)
         self._numbers = array("Q", [letter.number for letter in letters])
         self._places = array("Q", places)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from gateway.queue.wal.system import Linux, System
 
 _BUFFERS_PER_CALL = 1024  # IOV_MAX on Linux
 _ZEROS = bytes(1 << 20)
+_OWNER_LOOKS, _OWNER_LOOK_S = 50, 0.02
 
 
 class File(Protocol):
@@ -171,7 +173,7 @@ class DiskFiles:
             file.truncate(0)
             file.write_at(0, [b"%d\n" % os.getpid()])
         except BlockingIOError:
-            owner = file.read_at(0, 32).decode(errors="replace").strip() or "unknown"
+            owner = _owner_of(file)
             file.close()
             raise DataDirectoryInUse(
                 f"the data directory {self._root} is in use by process {owner}: stop it, or give this one another "
@@ -263,6 +265,15 @@ class DiskFiles:
             folder.sync_names()
         finally:
             folder.close()
+
+
+def _owner_of(file: DiskFile) -> str:
+    """The process that holds the lock. It writes its id a moment after it has got it."""
+    for _ in range(_OWNER_LOOKS):
+        if owner := file.read_at(0, 32).decode(errors="replace").strip():
+            return owner
+        time.sleep(_OWNER_LOOK_S)
+    return "unknown"
 
 
 @contextlib.contextmanager

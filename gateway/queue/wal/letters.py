@@ -70,7 +70,7 @@ class Letters:
     @property
     def lasting(self) -> int:
         """How many a checkpoint may count on: those about to leave may be gone at the next start."""
-        return max(0, len(self._file) - self._leaving)
+        return max(0, len(self._file) - self._file.doubtful - self._leaving)
 
     @property
     def disk_bytes(self) -> int:

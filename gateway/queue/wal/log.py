@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -18,10 +17,9 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import Queue
-from gateway.errors import QueueFull
 from gateway.queue import ALL_TENANTS, Consumer, Counters, Entry, GapReason, QueueStatus, Subject
-from gateway.queue.wal import compaction, reader, retention
-from gateway.queue.wal.commit import RETRY_AFTER_S, GroupCommit
+from gateway.queue.wal import reader
+from gateway.queue.wal.commit import GroupCommit
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays, set_aside
@@ -31,16 +29,14 @@ from gateway.queue.wal.newest import newest_lines
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.restoration import begin_again
+from gateway.queue.wal.retention import Claim
+from gateway.queue.wal.space import Space
 from gateway.queue.wal.tail import MemoryTail
 from gateway.queue.wal.writer import Committed, Frame, Segment, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0
 
-_FULL = (
-    "the queue's disk budget is used up by events that destinations have not taken yet; "
-    "mend the destinations that lag, or raise queue.disk_budget"
-)
 _EVERYTHING = Subject(Lane.TENANT, ALL_TENANTS)
 
 T = TypeVar("T")
@@ -68,20 +64,26 @@ class WalQueue:
         self._files, self._log_id, self._writer = opened.files, opened.log_id, opened.writer
         self._clock = clock
         self._settings = settings
-        self._segment_bytes = opened.segment_bytes
-        self._budget = retention.budget_of(settings.disk_budget_bytes, opened.segment_bytes)
-        self._refused_bytes = 0
         self._loop = asyncio.get_running_loop()
-        self._sealed = list(opened.recovered.segments)
-        self._active = opened.writer.active
+        self.space = Space(
+            self,
+            files=opened.files,
+            log_id=opened.log_id,
+            sealed=opened.recovered.segments,
+            active=opened.writer.active,
+            budget_bytes=settings.disk_budget_bytes,
+            segment_bytes=opened.segment_bytes,
+            take_segment_id=opened.writer.take_segment_id,
+            keeps_all=opened.restored.is_damaged,
+        )
         self._next_stream_sequence = opened.recovered.numbers.next_stream_sequence
         self._next_sequence = dict(opened.recovered.numbers.next_sequence)
-        self._event_bytes = _event_bytes(self._sealed)
-        self.tail = MemoryTail(settings.tail_bytes, self._active.first_offset)
+        self._event_bytes = _event_bytes(opened.recovered.segments)
+        self.tail = MemoryTail(settings.tail_bytes, opened.writer.active.first_offset)
         self._commits = GroupCommit(
             opened.writer,
             pending_bytes_max=settings.pending_bytes_max,
-            refuse_if_full=self._refuse_if_full,
+            refuse_if_full=self.space.refuse_if_full,
             on_committed=self._show,
             clock=clock,
             metrics=metrics,
@@ -96,7 +98,7 @@ class WalQueue:
         self._touched: set[Subject] = set()
         self._journal: Journal | None = None
         self._generation = opened.restored.generation
-        self._checkpoints_lost = self._restoring = opened.restored.is_damaged
+        self._checkpoints_lost = opened.restored.is_damaged
         self._opened_at_s = clock.time_s()
         self._checkpoint_lock = asyncio.Lock()
         self._admission_lock = asyncio.Lock()
@@ -128,7 +130,7 @@ class WalQueue:
         return self._consumers.get(consumer_id)
 
     def end_restoration(self) -> None:
-        self._restoring = False
+        self.space.keeps_all = False
 
     def consumer_ids(self) -> list[str]:
         return list(self._consumers)
@@ -147,15 +149,13 @@ class WalQueue:
         return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
 
     def status(self) -> QueueStatus:
-        problem = self._commits.problem
-        if not problem and self._used_bytes() + self._refused_bytes >= self._budget.refuse_bytes:
-            problem = _FULL
+        letters = sum(consumer.disk_bytes() for consumer in self._consumers.values())
         return QueueStatus(
-            problem=problem,
-            disk_bytes=self._disk_bytes(),
+            problem=self._commits.problem or self.space.problem,
+            disk_bytes=self.space.disk_bytes() + letters,
             disk_budget_bytes=self._settings.disk_budget_bytes,
-            segments=len(self._sealed) + 1,
-            events_total=self._active.end_offset,
+            segments=len(self.space.sealed) + 1,
+            events_total=self.space.active.end_offset,
         )
 
     # -- life
@@ -169,7 +169,7 @@ class WalQueue:
                 await self._checkpoint_quietly()
             await self._commits.heal_if_due()
             if self._clock.monotonic_s() >= next_retention_s:
-                more = await self._retain()
+                more = await self.space.retain()
                 next_retention_s = self._clock.monotonic_s() + (0.0 if more else RETENTION_INTERVAL_S)
 
     def refuse_appends(self) -> None:
@@ -209,7 +209,7 @@ class WalQueue:
     # -- LogView
 
     def end(self) -> Place:
-        return Place(self._active.end_offset, self._next_stream_sequence, 0, 0)
+        return Place(self.space.active.end_offset, self._next_stream_sequence, 0, 0)
 
     def end_sequence(self, subject: Subject) -> int:
         return self._next_sequence.get(subject, 0)
@@ -231,11 +231,11 @@ class WalQueue:
     async def _reading(self, read: Callable[[list[Segment]], T]) -> T:
         """Read in a thread, again from the start when a segment was removed or rewritten meanwhile."""
         while True:
-            segments = [*self._sealed, self._active]
+            segments = self.space.segments()
             try:
                 return await self._loop.run_in_executor(self._reads, read, segments)
             except FileNotFoundError:
-                if segments[:-1] == self._sealed:
+                if segments[:-1] == self.space.sealed:
                     raise
 
     async def in_thread(self, function: Callable[[], T]) -> T:
@@ -256,16 +256,9 @@ class WalQueue:
 
     # -- commits
 
-    def _refuse_if_full(self, size_bytes: int) -> None:
-        self._refused_bytes = 0
-        if self._used_bytes() + size_bytes > self._budget.refuse_bytes:
-            self._refused_bytes = size_bytes  # what is left is too little, and so there is a problem while it is
-            raise QueueFull(_FULL, retry_after_s=RETRY_AFTER_S)
-
     def _show(self, committed: Committed) -> None:
         """Make a durable batch visible: numbers, memory, and the consumers that it is for."""
-        self._sealed += committed.sealed
-        self._active = committed.active
+        self.space.advance(committed)
         for frame in committed.frames:
             self._next_sequence[frame.subject] = frame.sequence + frame.count
             self._touched.add(frame.subject)
@@ -304,7 +297,7 @@ class WalQueue:
     async def _first_state(self, consumer_id: str, tenant_id: str, created_at_s: float | None) -> CursorState:
         of_tenant = self.end_sequence(Subject(Lane.TENANT, tenant_id))
         end = Place(
-            self._active.end_offset,
+            self.space.active.end_offset,
             self._next_stream_sequence if tenant_id == ALL_TENANTS else of_tenant,
             self.end_sequence(Subject(Lane.BACKFILL, consumer_id)),
             self.end_sequence(Subject(Lane.REPLAY, consumer_id)),
@@ -314,7 +307,24 @@ class WalQueue:
         is_loss = self._checkpoints_lost
         return await begin_again(self, consumer_id, tenant_id, end, created_at_s, self.now_s(), is_loss=is_loss)
 
-    # -- checkpoints and retention
+    # -- what frees space
+
+    def claims(self) -> list[Claim]:
+        return [Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]
+
+    def failing(self) -> frozenset[str]:
+        return frozenset(consumer.id for consumer in self._consumers.values() if consumer.failing)
+
+    async def evict(self, consumer_id: str, until: Place) -> None:
+        detail = "the queue's disk budget was reached while this destination was failing"
+        dropped = await self._consumers[consumer_id].drop_until(until, GapReason.DISK_BUDGET, detail)
+        structlog.get_logger().warning(Event.LOG_FULL, destination=consumer_id, dropped=dropped)
+
+    async def save(self) -> None:
+        if self._changed:
+            await self._checkpoint_quietly()
+
+    # -- checkpoints
 
     async def _checkpoint_quietly(self) -> None:
         try:
@@ -346,9 +356,9 @@ class WalQueue:
 
     def _log_end(self, subjects: Iterable[Subject]) -> LogEnd:
         return LogEnd(
-            self._active.segment_id,
-            self._active.durable_end,
-            self._active.end_offset,
+            self.space.active.segment_id,
+            self.space.active.durable_end,
+            self.space.active.end_offset,
             self._next_stream_sequence,
             [(int(subject.kind), subject.name, self._next_sequence[subject]) for subject in subjects],
         )
@@ -366,101 +376,6 @@ class WalQueue:
             await asyncio.shield(self.in_thread(lambda: journal.begin(log_end, everything)))
         for state in everything:
             self._consumers[state.consumer_id].journaled_floor = state.floor
-
-    async def _retain(self) -> bool:
-        """Free what nobody needs. Over budget, free all of it first, then let failing consumers give up their oldest
-        data.
-
-        Returns whether more is to be rewritten: one segment at a time, so that checkpoints come between.
-        """
-        if self._restoring:
-            return False
-        await self._trim_sealed()
-        await self._remove_unneeded()
-        while self._used_bytes() > self._budget.evict_bytes and (await self._compact() or await self._evict_oldest()):
-            await self._remove_unneeded()
-            if self._changed:
-                await self._checkpoint_quietly()
-        need = retention.need_of(self._claims())
-        too_much = compaction.too_much_is_held(self._sealed, need, slack_bytes=self._segment_bytes)
-        return too_much and await self._compact()
-
-    async def _compact(self) -> bool:
-        """Rewrite the emptiest segment to what is needed of it. Whether that freed anything."""
-        need = retention.need_of(self._claims())
-        old = compaction.emptiest(self._sealed, need)
-        if old is None:
-            return False
-        rewrite = partial(
-            compaction.rewrite,
-            self._files,
-            old,
-            need,
-            log_id=self._log_id,
-            segment_id=self._writer.take_segment_id(),
-            now_us=int(self.now_s() * 1e6),
-        )
-        try:
-            new = await self.in_thread(rewrite)
-            self._sealed = [new if item is old else item for item in self._sealed]
-            await self.in_thread(lambda: self._files.unlink([old.name, old.index_name]))
-        except OSError as error:
-            structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[old.name])
-            return False
-        structlog.get_logger().info(
-            Event.LOG_SEGMENT_COMPACTED, segment=new.name, bytes_before=old.file_bytes, bytes_after=new.file_bytes
-        )
-        return True
-
-    async def _trim_sealed(self) -> None:
-        """Give back what was filled ahead of use and never used."""
-        for item in [item for item in self._sealed if item.file_bytes > item.durable_end]:
-            try:
-                await self.in_thread(partial(self._files.truncate, item.name, item.durable_end))
-            except OSError as error:
-                structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[item.name])
-                return
-            trimmed = msgspec.structs.replace(item, file_bytes=item.durable_end)
-            self._sealed = [trimmed if known is item else known for known in self._sealed]
-
-    async def _remove_unneeded(self) -> None:
-        removable = retention.unneeded(self._sealed, self._claims())
-        if not removable:
-            return
-        gone = {item.segment_id for item in removable}
-        self._sealed = [item for item in self._sealed if item.segment_id not in gone]
-        names = [name for item in removable for name in (item.name, item.index_name)]
-        try:
-            await self.in_thread(lambda: self._files.unlink(names))
-        except OSError as error:  # they are looked for again at the next start
-            structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=names)
-        structlog.get_logger().debug(Event.LOG_SEGMENT_REMOVED, segments=len(removable))
-
-    async def _evict_oldest(self) -> bool:
-        """Whether failing consumers gave up all that they had in a segment."""
-        failing = frozenset(consumer.id for consumer in self._consumers.values() if consumer.failing)
-        found = retention.evictable(self._sealed, self._claims(), failing)
-        if found is None:
-            return False
-        item, claims = found
-        for claim in claims:
-            consumer = self._consumers[claim.consumer_id]
-            detail = "the queue's disk budget was reached while this destination was failing"
-            dropped = await consumer.drop_until(retention.place_behind(item, claim), GapReason.DISK_BUDGET, detail)
-            structlog.get_logger().warning(Event.LOG_FULL, destination=claim.consumer_id, dropped=dropped)
-        await self._checkpoint_quietly()
-        evicted = {claim.consumer_id for claim in claims}
-        return not any(claim.needs(item) for claim in self._claims() if claim.consumer_id in evicted)
-
-    def _claims(self) -> list[retention.Claim]:
-        return [retention.Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]
-
-    def _used_bytes(self) -> int:
-        return retention.used_bytes(self._sealed, self._active)
-
-    def _disk_bytes(self) -> int:
-        letters = sum(consumer.disk_bytes() for consumer in self._consumers.values())
-        return sum(item.file_bytes for item in [*self._sealed, self._active]) + letters
 
     def _close_files(self) -> None:
         for consumer in self._consumers.values():

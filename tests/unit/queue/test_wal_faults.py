@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -209,6 +210,36 @@ async def test_replay_counts_right_when_a_crash_follows(opened: Opened) -> None:
     assert (again.ledger().dead_lettered, again.ledger().pending) == (0, 1)
     assert await drained(again) == expected([0])
     assert again.ledger().balanced
+
+
+@pytest.mark.parametrize("numbers", [[2], None], ids=["one", "all"])
+async def test_a_dead_letter_whose_removal_failed_is_not_taken_for_damaged(
+    opened: Opened, numbers: list[int] | None
+) -> None:
+    """Gone or not at the next start: that was asked for, so there is no gap, and it stays counted."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(2)])
+    await refuse(a, 0, 1)
+    kept = set() if numbers is None else {"a-0"}
+    unlink, rename = opened.files.unlink, opened.files.rename
+
+    def late(change: Callable[..., None], *arguments: object) -> None:
+        change(*arguments)
+        if "dead-letters/siem_a.log'" in str(arguments):
+            raise OSError(errno.EIO, "injected fault behind the change")
+
+    with (
+        mock.patch.object(opened.files, "unlink", partial(late, unlink)),
+        mock.patch.object(opened.files, "rename", partial(late, rename)),
+        pytest.raises(OSError, match="injected"),
+    ):
+        await a.delete_dead_letters(numbers)
+    await queue.checkpoint()
+    again = (await opened.crash()).consumer("siem_a")
+    assert again is not None
+    assert {letter.event_id for letter in await again.dead_letters()} == kept
+    assert (again.ledger().dead_lettered, again.ledger().dropped, await again.gaps()) == (2, 0, [])
 
 
 async def test_a_replay_is_over_when_its_events_are_in_the_log(opened: Opened) -> None:
@@ -445,7 +476,7 @@ async def test_damage_met_by_compaction_is_kept(opened: Opened) -> None:
     content = bytearray(segment.read_bytes())
     content[content.index(b"a-2")] ^= 1
     segment.write_bytes(content)
-    while await queue._compact():
+    while await queue.space.compact():
         pass
     assert not segment.exists()
     assert any(b"-2" in piece.read_bytes() for piece in kept(opened.root))
