@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.errors import RequestRejected
 from gateway.queue import Consumer
-from gateway.server.call import Call, answer, begin_stream
+from gateway.server.call import NUMBER_MAX, Call, answer, begin_stream
 from gateway.server.shapes import (
     AttemptPage,
     Chosen,
@@ -39,7 +39,7 @@ async def attempts(call: Call) -> web.Response:
 async def gaps(call: Call) -> web.StreamResponse:
     """Oldest first, all of them unless a limit is given; the cursor is how many came before. Gaps never go away."""
     consumer = call.consumer()
-    after = call.number("cursor", default=0, low=0, high=1 << 53)
+    after = call.number("cursor", default=0, low=0, high=NUMBER_MAX)
     limit = call.number("limit", default=0, low=1, high=LIMIT_MAX)
     chosen = call.choice("format", FORMATS, default="json")
     await call.parts.streams.catch_up(consumer.id)
@@ -60,7 +60,7 @@ async def dead_letters(call: Call) -> web.StreamResponse:
     """Oldest first; the cursor is the last one's id. As NDJSON all of them, or all behind the cursor."""
     consumer = call.consumer()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
-    after = call.number("cursor", default=0, low=0, high=1 << 53)
+    after = call.number("cursor", default=0, low=0, high=NUMBER_MAX)
     if call.choice("format", FORMATS, default="json") == "ndjson":
         return await _download(call, "dead-letters", _all_dead_letters(consumer, after))
     letters = await consumer.dead_letters(after=after, limit=limit + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,9 @@ from gateway.server.rate_limit import RateLimits
 from gateway.telemetry import Metrics
 
 MANAGEMENT_BODY_BYTES_MAX = 1 << 20
+PLAIN_NUMBER = "0|[1-9][0-9]{0,14}"  # exact as a float too, so that every client can send back what it was given
+NUMBER_MAX = 10**15 - 1
+_PLAIN_NUMBER = re.compile(PLAIN_NUMBER)
 
 
 class Parts(NamedTuple):
@@ -132,12 +136,12 @@ class Call(NamedTuple):
         return value
 
     def number(self, name: str, *, default: int, low: int, high: int) -> int:
-        """A whole number of the query string. Raises RequestRejected when it is none or out of range."""
+        """A whole number of the query string. Raises RequestRejected for what is no PLAIN_NUMBER, or out of range."""
         text = self.request.query.get(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit()) or not low <= int(text[:12]) <= high:
-            message = f"must be a whole number from {low} to {high}"
+        if _PLAIN_NUMBER.fullmatch(text) is None or not low <= int(text) <= high:
+            message = f"must be a whole number from {low} to {high}, in digits without leading zeros"
             raise RequestRejected(f"{name} {message}", status=400, errors=((name, message),))
         return int(text)
 
