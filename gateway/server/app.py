@@ -64,6 +64,7 @@ def build_app(
         streams=streams,
         history=history,
         claims=claims,
+        under_way={},
         trail=trail,
         live=Live(catalog, streams, clock),
         metrics=metrics,

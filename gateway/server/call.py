@@ -16,7 +16,7 @@ from gateway.config import Ingest, Server
 from gateway.delivery import Streams
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
-from gateway.destinations.claims import ClaimStore
+from gateway.destinations.claims import Claim, ClaimStore
 from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
@@ -38,7 +38,7 @@ _PLAIN_NUMBER = re.compile(PLAIN_NUMBER)
 
 
 class Parts(NamedTuple):
-    """Everything of the gateway that handlers may use."""
+    """Everything of the gateway that handlers may use. ``under_way`` has the claims whose requests are at work."""
 
     catalog: Catalog
     service: DestinationService
@@ -47,6 +47,7 @@ class Parts(NamedTuple):
     streams: Streams
     history: HistoryStore
     claims: ClaimStore
+    under_way: dict[tuple[str, str], Claim]
     trail: Trail
     live: Live
     metrics: Metrics
