@@ -129,6 +129,7 @@ class Gateway:
         queue: Queue,
         retry: RetryPolicy,
         activity: Activity,
+        delivery: Delivery | None = None,
     ) -> None:
         self.files = await asyncio.to_thread(FaultyFiles, self.data_dir)
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
@@ -157,7 +158,7 @@ class Gateway:
             trail=trail,
             instance="gw",
             retry=retry,
-            delivery=Delivery(),
+            delivery=delivery or Delivery(),
             clock=self.clock,
             metrics=self.metrics,
             random=lambda: 0.5,

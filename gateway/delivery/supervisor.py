@@ -152,9 +152,9 @@ class Supervisor:
         stream = self._streams.get(destination_id)
         return stream.state.health(stream.consumer.ledger()) if stream is not None else None
 
-    def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
+    def attempts(self, destination_id: str, *, before: int, limit: int) -> list[tuple[int, Attempt]]:
         stream = self._streams.get(destination_id)
-        return list(reversed(stream.state.attempts))[:limit] if stream is not None else []
+        return stream.state.attempts_before(before, limit) if stream is not None else []
 
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         return await self._rollup.read(destination_ids, step_s=step_s, since_s=since_s)

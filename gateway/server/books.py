@@ -29,11 +29,13 @@ FORMATS = ("json", "ndjson")
 
 
 async def attempts(call: Call) -> web.Response:
+    """Newest first; the cursor is the last one's number, so that pages hold while others are made."""
     destination = call.destination()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
-    return answer(
-        AttemptPage([attempt_view(attempt) for attempt in call.parts.streams.attempts(destination.id, limit)])
-    )
+    before = call.number("cursor", default=NUMBER_MAX, low=0, high=NUMBER_MAX)
+    found = call.parts.streams.attempts(destination.id, before=before, limit=limit + 1)
+    more = str(found[limit - 1][0]) if len(found) > limit else None
+    return answer(AttemptPage([attempt_view(attempt) for _, attempt in found[:limit]], more))
 
 
 async def gaps(call: Call) -> web.StreamResponse:
