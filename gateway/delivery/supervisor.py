@@ -92,6 +92,7 @@ class Supervisor:
         self._streams: dict[str, Stream] = {}
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
         self._watch = Watch(lambda: self._streams, self._rollup, trail, clock)
@@ -185,19 +186,27 @@ class Supervisor:
         return True
 
     async def drop(self, destination_id: str) -> int:
-        """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events."""
+        """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events.
+
+        One that was not taken up yet never is: nothing of it may be sent any more.
+        """
+        self._dropping.add(destination_id)
+        try:
+            task = self._tasks.get(destination_id)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            consumer = self._queue.consumer(destination_id)
+            dropped = 0 if consumer is None else await consumer.drop_pending(GapReason.FORCED_DELETE)
+            structlog.get_logger().warning(
+                Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
+            )
+            await self._flushed(destination_id)
+        finally:
+            self._dropping.discard(destination_id)
         stream = self._streams.get(destination_id)
-        if stream is None:
-            return 0
-        task = self._tasks[destination_id]
-        task.cancel()
-        await asyncio.wait({task})
-        dropped = await stream.consumer.drop_pending(GapReason.FORCED_DELETE)
-        structlog.get_logger().warning(
-            Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
-        )
-        await self._flushed(destination_id)
-        stream.removed.set()
+        if stream is not None:
+            stream.removed.set()
         return dropped
 
     async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
@@ -231,6 +240,8 @@ class Supervisor:
         consumer = await self._queue.add_consumer(
             destination.id, destination.tenant_id, created_at_s=destination.created_at_s
         )
+        if destination.id in self._dropping or destination.id not in self._catalog.destinations():
+            return  # given up meanwhile; when that fails, the next look takes it up
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
             consumer,
