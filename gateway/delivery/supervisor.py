@@ -93,6 +93,7 @@ class Supervisor:
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
+        self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
         self._watch = Watch(lambda: self._streams, self._rollup, trail, clock)
@@ -175,11 +176,12 @@ class Supervisor:
             await stream.skip_now()
 
     async def flushed(self, destination_id: str, timeout_s: float) -> bool:
-        stream = self._streams.get(destination_id)
-        if stream is None:
-            return destination_id not in self._catalog.destinations()
         try:
             async with asyncio.timeout(timeout_s):
+                while (stream := self._streams.get(destination_id)) is None:
+                    if destination_id not in self._catalog.destinations():
+                        return True
+                    await self._started.wait()
                 await stream.removed.wait()
         except TimeoutError:
             return False
@@ -261,6 +263,8 @@ class Supervisor:
             clock=self._clock,
         )
         self._streams[destination.id] = stream
+        started, self._started = self._started, asyncio.Event()
+        started.set()
         self._transports[destination.id] = self._make_transport()
         self._tasks[destination.id] = group.create_task(stream.run())
         structlog.get_logger().info(

@@ -124,6 +124,8 @@ async def test_a_foreign_id_takes_the_way_of_one_that_nobody_has(
             assert seen(answer, name) == seen(expected, nobodys(name)), way
             assert calls == expected_calls, way
     plain = ways(operation)[0]
+    if (method, path) == ("DELETE", "/v1/audit/siem/{id}"):
+        plain = plain._replace(query="?timeout=0")  # nothing is delivered here
     refused, calls = await ask(foreign[0], plain)
     granted, own_calls = await ask(own, plain)
     assert (refused.status, granted.status != 404) == (404, True)
