@@ -76,6 +76,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections_max: Count = 16_384
     rate_limit: Annotated[int, Between(0, 1_000_000)] = 500
     rate_limit_burst: Count = 5_000
+    metrics_tenants: bool = False
 
     @property
     def address(self) -> TcpAddress | UnixAddress:

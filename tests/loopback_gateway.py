@@ -21,6 +21,7 @@ from gateway.destinations.keys import KeyService, bootstrap_key
 from gateway.destinations.secrets import SecretBox
 from gateway.destinations.service import DestinationService
 from gateway.destinations.sqlite import SqliteStore
+from gateway.destinations.store import DestinationStore
 from gateway.errors import TransportError
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request, Settings
@@ -113,8 +114,8 @@ class Wire:
 class Gateway:
     """The parts, and a client. Time stands still until ``until`` or ``passing`` moves it."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, *, make_store: Callable[[Path], DestinationStore] = SqliteStore) -> None:
+        self.data_dir, self._make_store = data_dir, make_store
         self.clock, self.metrics, self.wire = ManualClock(), Metrics(), Wire()
         self.stopping = asyncio.Event()
         self.port = 0
@@ -128,11 +129,12 @@ class Gateway:
         queue: Queue,
         retry: RetryPolicy,
         activity: Activity,
+        delivery: Delivery | None = None,
     ) -> None:
         self.files = await asyncio.to_thread(FaultyFiles, self.data_dir)
         self.queue: WalQueue = await open_queue(self.files, queue, clock=self.clock, metrics=self.metrics)
         resources.push_async_callback(self.queue.close)
-        self.store = SqliteStore(self.data_dir / "destinations.db")
+        self.store = self._make_store(self.data_dir / "destinations.db")
         resources.push_async_callback(self.store.close)
         self.catalog = Catalog(self.store, fixed_keys=[bootstrap_key(OPERATOR, self.clock.time_s())])
         await self.catalog.start()
@@ -156,7 +158,7 @@ class Gateway:
             trail=trail,
             instance="gw",
             retry=retry,
-            delivery=Delivery(),
+            delivery=delivery or Delivery(),
             clock=self.clock,
             metrics=self.metrics,
             random=lambda: 0.5,

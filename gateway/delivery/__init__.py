@@ -33,8 +33,8 @@ class Streams(Protocol):
     def health(self, destination_id: str) -> Health | None:
         """None for a destination that is not (or not yet) known to the supervisor."""
 
-    def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
-        """The newest attempts of this process, newest first."""
+    def attempts(self, destination_id: str, *, before: int, limit: int) -> list[tuple[int, Attempt]]:
+        """The newest attempts of this process with a number below ``before``, newest first, each with its number."""
 
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         """Sums of what was delivered and answered, up to now. Several may be of one period. Raises StoreUnavailable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import count, islice
 
 from gateway.clock import Clock
 from gateway.delivery.health import Attempt, BreakerState, Health, LastError, Status
@@ -45,6 +46,7 @@ class DeliveryState:
         self._dropped_before = memory.dropped_before
         self.told = Told(memory.told, clock.monotonic_s())
         self.attempts: deque[Attempt] = deque(maxlen=attempts_kept)
+        self._attempted = 0  # in all; the number of the newest
         self.breaker = BreakerState.CLOSED
         self.next_attempt_at_s: float | None = None
         self._saved_at_s = float("-inf")
@@ -66,7 +68,13 @@ class DeliveryState:
 
     def record(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
+        self._attempted += 1
         self._tally.attempted(attempt)
+
+    def attempts_before(self, number: int, limit: int) -> list[tuple[int, Attempt]]:
+        """The newest of those with a lower number, newest first, each with its number: they are counted from 1."""
+        numbered = zip(count(self._attempted, -1), reversed(self.attempts), strict=False)
+        return list(islice(((at, attempt) for at, attempt in numbered if at < number), limit))
 
     def take_figures(self, destination_id: str, at_s: int) -> list[Figures]:
         """What happened since they were last taken, as figures of the period that begins at ``at_s``."""

@@ -92,6 +92,8 @@ class Supervisor:
         self._streams: dict[str, Stream] = {}
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
+        self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
         self._watch = Watch(lambda: self._streams, self._rollup, trail, clock)
@@ -152,9 +154,9 @@ class Supervisor:
         stream = self._streams.get(destination_id)
         return stream.state.health(stream.consumer.ledger()) if stream is not None else None
 
-    def attempts(self, destination_id: str, limit: int) -> list[Attempt]:
+    def attempts(self, destination_id: str, *, before: int, limit: int) -> list[tuple[int, Attempt]]:
         stream = self._streams.get(destination_id)
-        return list(reversed(stream.state.attempts))[:limit] if stream is not None else []
+        return stream.state.attempts_before(before, limit) if stream is not None else []
 
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         return await self._rollup.read(destination_ids, step_s=step_s, since_s=since_s)
@@ -174,30 +176,39 @@ class Supervisor:
             await stream.skip_now()
 
     async def flushed(self, destination_id: str, timeout_s: float) -> bool:
-        stream = self._streams.get(destination_id)
-        if stream is None:
-            return destination_id not in self._catalog.destinations()
         try:
             async with asyncio.timeout(timeout_s):
+                while (stream := self._streams.get(destination_id)) is None:
+                    if destination_id not in self._catalog.destinations():
+                        return True
+                    await self._started.wait()
                 await stream.removed.wait()
         except TimeoutError:
             return False
         return True
 
     async def drop(self, destination_id: str) -> int:
-        """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events."""
+        """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events.
+
+        One that was not taken up yet never is: nothing of it may be sent any more.
+        """
+        self._dropping.add(destination_id)
+        try:
+            task = self._tasks.get(destination_id)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            consumer = self._queue.consumer(destination_id)
+            dropped = 0 if consumer is None else await consumer.drop_pending(GapReason.FORCED_DELETE)
+            structlog.get_logger().warning(
+                Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
+            )
+            await self._flushed(destination_id)
+        finally:
+            self._dropping.discard(destination_id)
         stream = self._streams.get(destination_id)
-        if stream is None:
-            return 0
-        task = self._tasks[destination_id]
-        task.cancel()
-        await asyncio.wait({task})
-        dropped = await stream.consumer.drop_pending(GapReason.FORCED_DELETE)
-        structlog.get_logger().warning(
-            Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
-        )
-        await self._flushed(destination_id)
-        stream.removed.set()
+        if stream is not None:
+            stream.removed.set()
         return dropped
 
     async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
@@ -231,6 +242,8 @@ class Supervisor:
         consumer = await self._queue.add_consumer(
             destination.id, destination.tenant_id, created_at_s=destination.created_at_s
         )
+        if destination.id in self._dropping or destination.id not in self._catalog.destinations():
+            return  # given up meanwhile; when that fails, the next look takes it up
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
             consumer,
@@ -250,6 +263,8 @@ class Supervisor:
             clock=self._clock,
         )
         self._streams[destination.id] = stream
+        started, self._started = self._started, asyncio.Event()
+        started.set()
         self._transports[destination.id] = self._make_transport()
         self._tasks[destination.id] = group.create_task(stream.run())
         structlog.get_logger().info(

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 KEPT_S = 24 * 3_600.0
-ABANDONED_S = 300.0
+ABANDONED_S = 60.0  # creating waits for a few statements of the store, each with a limit of seconds, and for the disk
 CLAIMS_PER_KEY = 10_000
 
 

@@ -64,6 +64,7 @@ def build_app(
         streams=streams,
         history=history,
         claims=claims,
+        under_way={},
         trail=trail,
         live=Live(catalog, streams, clock),
         metrics=metrics,
@@ -78,7 +79,7 @@ def build_app(
         data_dir=data_dir,
     )
     metrics.registry.register(parts.counts)
-    metrics.registry.register(BooksCollector(catalog, queue, streams))
+    metrics.registry.register(BooksCollector(catalog, queue, streams, with_tenants=server.metrics_tenants))
     app = web.Application(middlewares=[problems_middleware, proper_http_middleware])
     app[PARTS] = parts
     app.on_response_prepare.append(without_software)

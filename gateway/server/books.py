@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.errors import RequestRejected
 from gateway.queue import Consumer
-from gateway.server.call import Call, answer, begin_stream
+from gateway.server.call import NUMBER_MAX, Call, answer, begin_stream
 from gateway.server.shapes import (
     AttemptPage,
     Chosen,
@@ -29,17 +29,19 @@ FORMATS = ("json", "ndjson")
 
 
 async def attempts(call: Call) -> web.Response:
+    """Newest first; the cursor is the last one's number, so that pages hold while others are made."""
     destination = call.destination()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
-    return answer(
-        AttemptPage([attempt_view(attempt) for attempt in call.parts.streams.attempts(destination.id, limit)])
-    )
+    before = call.number("cursor", default=NUMBER_MAX, low=0, high=NUMBER_MAX)
+    found = call.parts.streams.attempts(destination.id, before=before, limit=limit + 1)
+    more = str(found[limit - 1][0]) if len(found) > limit else None
+    return answer(AttemptPage([attempt_view(attempt) for _, attempt in found[:limit]], more))
 
 
 async def gaps(call: Call) -> web.StreamResponse:
     """Oldest first, all of them unless a limit is given; the cursor is how many came before. Gaps never go away."""
     consumer = call.consumer()
-    after = call.number("cursor", default=0, low=0, high=1 << 53)
+    after = call.number("cursor", default=0, low=0, high=NUMBER_MAX)
     limit = call.number("limit", default=0, low=1, high=LIMIT_MAX)
     chosen = call.choice("format", FORMATS, default="json")
     await call.parts.streams.catch_up(consumer.id)
@@ -60,7 +62,7 @@ async def dead_letters(call: Call) -> web.StreamResponse:
     """Oldest first; the cursor is the last one's id. As NDJSON all of them, or all behind the cursor."""
     consumer = call.consumer()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
-    after = call.number("cursor", default=0, low=0, high=1 << 53)
+    after = call.number("cursor", default=0, low=0, high=NUMBER_MAX)
     if call.choice("format", FORMATS, default="json") == "ndjson":
         return await _download(call, "dead-letters", _all_dead_letters(consumer, after))
     letters = await consumer.dead_letters(after=after, limit=limit + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from gateway.config import Ingest, Server
 from gateway.delivery import Streams
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
-from gateway.destinations.claims import ClaimStore
+from gateway.destinations.claims import Claim, ClaimStore
 from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
@@ -31,10 +32,13 @@ from gateway.server.rate_limit import RateLimits
 from gateway.telemetry import Metrics
 
 MANAGEMENT_BODY_BYTES_MAX = 1 << 20
+PLAIN_NUMBER = "0|[1-9][0-9]{0,14}"  # exact as a float too, so that every client can send back what it was given
+NUMBER_MAX = 10**15 - 1
+_PLAIN_NUMBER = re.compile(PLAIN_NUMBER)
 
 
 class Parts(NamedTuple):
-    """Everything of the gateway that handlers may use."""
+    """Everything of the gateway that handlers may use. ``under_way`` has the claims whose requests are at work."""
 
     catalog: Catalog
     service: DestinationService
@@ -43,6 +47,7 @@ class Parts(NamedTuple):
     streams: Streams
     history: HistoryStore
     claims: ClaimStore
+    under_way: dict[tuple[str, str], Claim]
     trail: Trail
     live: Live
     metrics: Metrics
@@ -132,12 +137,12 @@ class Call(NamedTuple):
         return value
 
     def number(self, name: str, *, default: int, low: int, high: int) -> int:
-        """A whole number of the query string. Raises RequestRejected when it is none or out of range."""
+        """A whole number of the query string. Raises RequestRejected for what is no PLAIN_NUMBER, or out of range."""
         text = self.request.query.get(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit()) or not low <= int(text[:12]) <= high:
-            message = f"must be a whole number from {low} to {high}"
+        if _PLAIN_NUMBER.fullmatch(text) is None or not low <= int(text) <= high:
+            message = f"must be a whole number from {low} to {high}, in digits without leading zeros"
             raise RequestRejected(f"{name} {message}", status=400, errors=((name, message),))
         return int(text)
 

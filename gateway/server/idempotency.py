@@ -36,28 +36,56 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 async def once(call: Call, handler: Handler, *, shows_secret: bool) -> web.StreamResponse:
-    """The handler's answer, or the one that it gave before. Anything but 2xx is not kept: ask again."""
+    """The handler's answer, or the one that it gave before. Anything but 2xx is not kept: ask again.
+
+    While the handler is at work the name is taken, however long that takes. Of several gateways with one store the
+    others do not know that, and go by the claim's age alone: what is sent again to another one after ABANDONED_S, while
+    database or disk keep the first waiting for so long, is made twice. Dead letters are each gateway's own.
+    """
+    claim = await _claim(call)
+    under_way, place = call.parts.under_way, (claim.api_key_id, claim.name)
+    if place in under_way:
+        return _again(under_way[place], claim.fingerprint)
+    under_way[place] = claim
+    try:
+        known = await call.parts.claims.claim(claim)
+        if known is not None:
+            return _again(known, claim.fingerprint)
+        return await _first(call, handler, claim, shows_secret=shows_secret)
+    finally:
+        del under_way[place]
+
+
+async def _claim(call: Call) -> Claim:
     given = call.request.headers.getall(HEADER)
     if len(given) > 1 or _NAME.fullmatch(given[0]) is None:
         raise RequestRejected(f"{HEADER} must be one name of 1 to 255 visible ASCII characters", status=400)
-    store = call.parts.claims
     fingerprint = hashlib.sha256(
         b"\0".join((call.request.method.encode(), call.request.raw_path.encode(), await call.body()))
     ).hexdigest()
-    claim = Claim(call.caller.id, given[0], fingerprint, call.parts.clock.time_s())
-    known = await store.claim(claim)
-    if known is not None:
-        return _again(known, fingerprint)
+    return Claim(call.caller.id, given[0], fingerprint, call.parts.clock.time_s())
+
+
+async def _first(call: Call, handler: Handler, claim: Claim, *, shows_secret: bool) -> web.StreamResponse:
     try:
         response = await handler(call)
     except Exception:
-        await store.release(claim)
+        await _release(call, claim)
         raise
     if isinstance(response, web.Response) and 200 <= response.status < 300:
         await _keep(call, claim, response, shows_secret=shows_secret)
     else:
-        await store.release(claim)
+        await _release(call, claim)
     return response
+
+
+async def _release(call: Call, claim: Claim) -> None:
+    """Whether the store can forget it or not, the handler has said what is to be answered."""
+    try:
+        await call.parts.claims.release(claim)
+    except StoreUnavailable as error:
+        detail = f"the name of a refused request is free only after {ABANDONED_S:.0f} s"
+        structlog.get_logger().warning(Event.STORE_UNAVAILABLE, error=str(error), detail=detail)
 
 
 async def _keep(call: Call, claim: Claim, response: web.Response, *, shows_secret: bool) -> None:

@@ -13,9 +13,10 @@ from prometheus_client.registry import Collector
 from gateway.delivery import Streams
 from gateway.delivery.health import BreakerState, Status
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.store import Destination
 from gateway.queue import EventQueue, Ledger
 
-_LABELS = ("destination", "provider", "tenant")
+_LABELS = ("destination", "provider")
 _COUNTERS: Mapping[str, str] = {
     "accepted": "Events accepted for the destination since it was created.",
     "delivered": "Events that its provider has.",
@@ -51,8 +52,12 @@ class IngestCounts(Collector):
 
 
 class BooksCollector(Collector):
-    def __init__(self, catalog: Catalog, queue: EventQueue, streams: Streams) -> None:
+    """Whoever reaches the listener may scrape: which tenants there are is told only ``with_tenants``."""
+
+    def __init__(self, catalog: Catalog, queue: EventQueue, streams: Streams, *, with_tenants: bool) -> None:
         self._catalog, self._queue, self._streams = catalog, queue, streams
+        self._with_tenants = with_tenants
+        self._labels = (*_LABELS, "tenant") if with_tenants else _LABELS
 
     def collect(self) -> Iterator[Metric]:
         yield from self._log()
@@ -73,11 +78,11 @@ class BooksCollector(Collector):
 
     def _destinations(self) -> Iterator[Metric]:
         counters = {
-            name: CounterMetricFamily(f"gateway_{name}_events", text, labels=_LABELS)
+            name: CounterMetricFamily(f"gateway_{name}_events", text, labels=self._labels)
             for name, text in _COUNTERS.items()
         }
         gauges = {
-            name: GaugeMetricFamily(f"gateway_{name}", text, labels=_LABELS)
+            name: GaugeMetricFamily(f"gateway_{name}", text, labels=self._labels)
             for name, text in (
                 ("dead_lettered_events", "Events that the provider refused for good, less those replayed."),
                 ("pending_events", "Events that wait for the destination."),
@@ -90,19 +95,19 @@ class BooksCollector(Collector):
         at_risk = GaugeMetricFamily(
             "gateway_events_at_risk_timestamp_seconds",
             "When the first pending event will be lost if the outage goes on. Only while one is on.",
-            labels=_LABELS,
+            labels=self._labels,
         )
         breaker = GaugeMetricFamily(
-            "gateway_breaker_state", "1 for the state that it is in.", labels=(*_LABELS, "state")
+            "gateway_breaker_state", "1 for the state that it is in.", labels=(*self._labels, "state")
         )
         status = GaugeMetricFamily(
-            "gateway_destination_status", "1 for the status that it has.", labels=(*_LABELS, "status")
+            "gateway_destination_status", "1 for the status that it has.", labels=(*self._labels, "status")
         )
         for destination in self._catalog.destinations().values():
             consumer, health = self._queue.consumer(destination.id), self._streams.health(destination.id)
             if consumer is None or health is None:
                 continue
-            labels = (destination.id, destination.provider, destination.tenant_id)
+            labels = self._labels_of(destination)
             ledger = consumer.ledger()
             for name, counter in counters.items():
                 counter.add_metric(labels, getattr(ledger, name))
@@ -115,6 +120,10 @@ class BooksCollector(Collector):
             for known in Status:
                 status.add_metric((*labels, known.value), int(health.status is known))
         yield from (*counters.values(), *gauges.values(), at_risk, breaker, status)
+
+    def _labels_of(self, destination: Destination) -> tuple[str, ...]:
+        labels = (destination.id, destination.provider)
+        return (*labels, destination.tenant_id) if self._with_tenants else labels
 
 
 def _gauge_values(ledger: Ledger, pending_bytes: int, lag_s: float, failures: int) -> Iterator[tuple[str, float]]:

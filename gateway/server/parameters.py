@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.server import books, idempotency
+from gateway.server import books, call, idempotency
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -26,7 +26,9 @@ LIMIT_OR_ALL = Parameter(
     "limit", "How many at the most; all of them without.", {"type": "integer", "minimum": 1, "maximum": 1000}
 )
 CURSOR = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "minLength": 1})
-NUMBER = Parameter("cursor", "`next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,15}$"})
+NUMBER = Parameter(
+    "cursor", "`next_cursor` of the page before.", {"type": "string", "pattern": f"^({call.PLAIN_NUMBER})$"}
+)
 FORMAT = Parameter("format", "`ndjson`: all of it as a file.", {"enum": list(books.FORMATS), "default": "json"})
 VERIFY = Parameter(
     "verify",

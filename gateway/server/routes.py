@@ -263,7 +263,7 @@ ROUTES: tuple[Route, ...] = (
         "The newest delivery attempts",
         {200: AttemptPage},
         scope=Scope.SIEM_READ,
-        parameters=(parameters.LIMIT,),
+        parameters=(parameters.LIMIT, parameters.NUMBER),
         problems=(400, 404),
     ),
     Route(

@@ -78,7 +78,7 @@ class AttemptPage(msgspec.Struct, frozen=True):
     """The newest first, since the gateway was started."""
 
     data: list[AttemptView]
-    next_cursor: None = None
+    next_cursor: str | None = None
 
 
 class GapView(msgspec.Struct, frozen=True):

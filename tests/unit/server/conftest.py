@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Activity, Ingest, Queue, RetryPolicy, Server
+from gateway.config import Activity, Delivery, Ingest, Queue, RetryPolicy, Server
 from gateway.quantity import Bytes
 from tests.loopback_gateway import Gateway
 
@@ -30,6 +30,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             queue: Queue | None = None,
             retry: RetryPolicy | None = None,
             activity: Activity | None = None,
+            delivery: Delivery | None = None,
             streams: bool = False,
         ) -> Gateway:
             gateway = Gateway(tmp_path / "data")
@@ -40,6 +41,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 queue=queue or Queue(segment_bytes=Bytes(1 << 20)),
                 retry=retry or RetryPolicy(),
                 activity=activity or Activity(emit=False),
+                delivery=delivery,
             )
             if streams:
                 for part in (gateway.supervisor.run(), gateway.queue.run()):

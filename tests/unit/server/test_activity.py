@@ -177,9 +177,13 @@ async def test_an_event_about_an_outage_causes_no_further_one(start: Start) -> N
     await streaming.settled(destination)
     streaming.wire.answer = lambda _: Reply(503, {}, b"")
     await streaming.post(event())
+    consumer = streaming.queue.consumer(destination)
+    assert consumer is not None
+    await streaming.until(lambda: consumer.ledger().pending == 2)  # what is emitted takes the time of the disk
     await _pass(streaming, 600)
     assert (await streaming.ledger(destination))["pending"] == 2
     streaming.wire.answer = lambda _: Reply(200, {}, b"")
+    await streaming.until(lambda: consumer.ledger().accepted == 4)
     await _pass(streaming, 60)
     await streaming.settled(destination)
     books = await streaming.ledger(destination)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.clock import rfc3339
 from gateway.server.routes import ROUTES
+from tests.conformance.raw_http import request
 from tests.events import event
 from tests.loopback_gateway import NDJSON, OPERATOR, Gateway
 
@@ -144,10 +147,17 @@ async def test_another_tenants_destination_is_not_there(gateway: Gateway) -> Non
 
 
 async def test_refused_callers_are_answered_before_their_body_is_read(gateway: Gateway) -> None:
-    """A key without the scope costs no work on what it sends."""
-    key = await gateway.make_key("acme", "siem:read")
-    answer = await gateway.post(b"\xff" * 100_000, key=key, Content_Encoding="gzip")
-    assert answer.status == 403
+    """Who has no key, or one without the scope, costs no work on what comes with it, and is not asked to send it."""
+    without_scope = await gateway.make_key("acme", "siem:read")
+    for key, status in ((None, 401), ("tl_live_unknown", 401), (without_scope, 403)):
+        headers = {**NDJSON, "Content-Encoding": "gzip"}
+        answer = await gateway.ask("POST", "/v1/audit/events", key=key, data=b"\xff" * 100_000, headers=headers)
+        assert answer.status == status
+        presented = (key or "").encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(b"Expect: 100-continue", b"Content-Length: 9", key=presented))
+        assert (await reader.readuntil(b"\r\n")).split()[1] == b"%d" % status
+        writer.close()
     assert b"gateway_ingest_requests_total{" not in (await gateway.ask("GET", "/metrics")).body
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import RetryPolicy
+from gateway.config import Delivery, RetryPolicy
 from gateway.providers.codec import Reply, Request
 from gateway.quantity import Seconds
 from tests.events import event, events
@@ -154,6 +154,43 @@ async def test_attempts_are_listed_newest_first(streaming: Gateway) -> None:
         assert len(attempt["message"]) == 500
         assert attempt["time"] <= newest["time"]
     assert await listed(streaming, destination, "attempts?limit=1") == [newest]
+
+
+async def test_attempts_come_in_pages(streaming: Gateway) -> None:
+    """A page names where the next begins, the last one nothing; attempts that are made meanwhile move none of them."""
+    destination = await streaming.make_destination(options={"format": "ndjson"})
+    path = f"{SIEM}/{destination}/attempts"
+    for number in range(1, 6):
+        await streaming.post(b"\n".join(events(number)))
+        await streaming.settled(destination)
+    whole = (await streaming.ask("GET", path)).json
+    assert ([shown["events"] for shown in whole["data"]], whole["next_cursor"]) == ([5, 4, 3, 2, 1], None)
+    first = (await streaming.ask("GET", f"{path}?limit=2")).json
+    await streaming.post(event())
+    await streaming.settled(destination)
+    second = (await streaming.ask("GET", f"{path}?limit=2&cursor={first['next_cursor']}")).json
+    third = (await streaming.ask("GET", f"{path}?limit=2&cursor={second['next_cursor']}")).json
+    assert [len(page["data"]) for page in (first, second, third)] == [2, 2, 1]
+    assert first["data"] + second["data"] + third["data"] == whole["data"]
+    assert third["next_cursor"] is None
+    assert (await streaming.ask("GET", f"{path}?cursor=1")).json == {"data": [], "next_cursor": None}
+
+
+async def test_attempts_that_are_kept_no_more_end_the_pages(start: Start) -> None:
+    """Beyond `delivery.attempts_kept` there is nothing, wherever a page was."""
+    streaming = await start(streams=True, delivery=Delivery(attempts_kept=3))
+    destination = await streaming.make_destination()
+    path = f"{SIEM}/{destination}/attempts"
+    for number in range(3):
+        await streaming.post(event(number))
+        await streaming.settled(destination)
+    first = (await streaming.ask("GET", f"{path}?limit=1")).json
+    for number in range(3, 5):
+        await streaming.post(event(number))
+        await streaming.settled(destination)
+    rest = (await streaming.ask("GET", f"{path}?cursor={first['next_cursor']}")).json
+    assert rest == {"data": [], "next_cursor": None}
+    assert len((await streaming.ask("GET", path)).json["data"]) == 3
 
 
 # -- dead letters

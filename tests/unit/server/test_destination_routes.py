@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import RetryPolicy
 from gateway.errors import ConnectFailed, TransportError
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request
 from gateway.quantity import Seconds
+from gateway.queue import Consumer
+from gateway.telemetry import Event
 from tests.events import event, events
 from tests.loopback_gateway import OPERATOR, WEBHOOK, Answer, Gateway
 from tests.provider_cases import CREDENTIALS, ENDPOINTS
@@ -338,6 +341,56 @@ async def test_a_forced_deletion_drops_what_is_left(streaming: Gateway) -> None:
     assert (await streaming.ask("DELETE", f"{SIEM}/{destination}?timeout=0")).status == 202
     assert (await streaming.ask("DELETE", f"{SIEM}/{destination}?force=true")).status == 204
     assert (await streaming.ask("GET", f"{SIEM}/{destination}")).status == 404
+
+
+@pytest.fixture
+def may_start(streaming: Gateway, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Until it is set delivery takes up no destination."""
+    add, event_of_start = streaming.queue.add_consumer, asyncio.Event()
+
+    async def slowly(consumer_id: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
+        if created_at_s is not None:  # delivery that takes it up, and not the request that makes it
+            await event_of_start.wait()
+        return await add(consumer_id, tenant_id, created_at_s=created_at_s)
+
+    monkeypatch.setattr(streaming.queue, "add_consumer", slowly)
+    return event_of_start
+
+
+async def test_a_deletion_waits_for_delivery_to_take_it_up(
+    streaming: Gateway, may_start: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made a moment before is flushed like any other: 204, and not 202 at once."""
+    flushed, is_asked = streaming.supervisor.flushed, asyncio.Event()
+
+    async def noting(destination_id: str, timeout_s: float) -> bool:
+        is_asked.set()
+        return await flushed(destination_id, timeout_s)
+
+    monkeypatch.setattr(streaming.supervisor, "flushed", noting)
+    destination = await streaming.make_destination()
+    await streaming.post(b"\n".join(events(3)))
+    deletion = asyncio.create_task(streaming.ask("DELETE", f"{SIEM}/{destination}"))
+    await is_asked.wait()
+    may_start.set()
+    await streaming.until(deletion.done)
+    assert (await deletion).status == 204
+    assert streaming.wire.lines == events(3)
+
+
+async def test_a_forced_deletion_drops_what_delivery_has_not_taken_up(
+    streaming: Gateway, may_start: asyncio.Event
+) -> None:
+    """One that was made a moment before is gone with the 204 too, and nothing of it is sent behind that."""
+    destination = await streaming.make_destination()
+    await streaming.post(b"\n".join(events(3)))
+    with capture_logs() as logs:
+        assert (await streaming.ask("DELETE", f"{SIEM}/{destination}?force=true")).status == 204
+    assert [line["events"] for line in logs if line["event"] == Event.GAP_RECORDED] == [3]
+    assert (await streaming.ask("GET", f"{SIEM}/{destination}")).status == 404
+    may_start.set()
+    await streaming.until(lambda: streaming.queue.consumer_ids() == [])
+    assert streaming.wire.requests == []
 
 
 @pytest.mark.parametrize("query", ["timeout=-1", "timeout=301", "timeout=soon", "force=maybe", "force="])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.destinations.claims import ABANDONED_S, KEPT_S
+from gateway.destinations.store import Destination
 from gateway.errors import StoreUnavailable
+from gateway.telemetry import Event
 from tests.loopback_gateway import WEBHOOK, Answer, Gateway
 
 SIEM, KEYS = "/v1/audit/siem", "/v1/audit/keys"
@@ -108,6 +111,44 @@ async def test_what_was_made_is_answered_though_the_answer_is_not_kept(
     assert (await make(gateway)).status == 201
 
 
+async def test_a_name_is_taken_for_as_long_as_the_work_takes(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is slower than ABANDONED_S is not taken for broken off: 409 until it is done, then its answer."""
+    create, begun, may_go_on = gateway.store.create_destination, asyncio.Event(), asyncio.Event()
+
+    async def slowly(destination: Destination) -> None:
+        begun.set()
+        await may_go_on.wait()
+        await create(destination)
+
+    monkeypatch.setattr(gateway.store, "create_destination", slowly)
+    first = asyncio.create_task(make(gateway))
+    await begun.wait()
+    gateway.clock.advance(ABANDONED_S + 1)
+    assert (await make(gateway)).status == 409
+    assert (await make(gateway, body={**WEBHOOK, "name": "another"})).status == 422
+    may_go_on.set()
+    assert (await first).body == (await make(gateway)).body
+    assert await count(gateway) == 1
+
+
+@pytest.mark.parametrize(("body", "status"), [({**WEBHOOK, "provider": "none"}, 422), (WEBHOOK, 503)])
+async def test_a_name_that_cannot_be_freed_hides_no_answer(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, body: object, status: int
+) -> None:
+    """What the handler refused or failed with is answered, and the log tells of the store; after ABANDONED_S the name
+    is free.
+    """
+    with monkeypatch.context() as broken, capture_logs() as logs:
+        broken.setattr(gateway.store, "release", _away)
+        broken.setattr(gateway.store, "create_destination", _full)
+        refused = await make(gateway, body=body)
+    assert (refused.status, "the store is away" in refused.detail) == (status, False)
+    assert [line["event"] for line in logs] == [Event.STORE_UNAVAILABLE]
+    assert (await make(gateway, body=body)).status == 409
+    gateway.clock.advance(ABANDONED_S + 1)
+    assert (await make(gateway, body=body)).status == (201 if body == WEBHOOK else status)
+
+
 @pytest.mark.parametrize("name", ["", "two words", "ü", "x" * 256])
 async def test_a_name_must_be_plain(gateway: Gateway, name: str) -> None:
     """400 for what is no name of 1 to 255 visible ASCII characters."""
@@ -126,3 +167,7 @@ async def test_a_store_that_is_away_makes_nothing(gateway: Gateway, monkeypatch:
 
 async def _away(_: object) -> None:
     raise StoreUnavailable("the store is away")
+
+
+async def _full(_: object) -> None:
+    raise StoreUnavailable("the store is full")

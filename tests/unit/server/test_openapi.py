@@ -142,7 +142,7 @@ def test_query_parameters_of_the_contract_are_there() -> None:
     assert named("/v1/audit/siem/{id}/gaps", "get").keys() == {"limit", "cursor", "format"}
     assert named("/v1/audit/siem/{id}/stats", "get")["window"]["enum"] == ["1h", "24h", "7d"]
     assert named("/v1/audit/siem/{id}/activity", "get").keys() == {"limit", "cursor"}
-    assert named("/v1/audit/siem/{id}/attempts", "get").keys() == {"limit"}
+    assert named("/v1/audit/siem/{id}/attempts", "get").keys() == {"limit", "cursor"}
 
 
 def test_an_event_is_described_as_it_is_checked() -> None:

@@ -9,13 +9,15 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from gateway.config import Server
 from gateway.providers.codec import Reply
 from gateway.queue.wal.cursor import Cursor
 from gateway.telemetry import Event as LogEvent
 from tests.events import event, events
 from tests.loopback_gateway import Gateway
+from tests.unit.server.conftest import Start
 
-LABELLED = {"destination", "provider", "tenant"}
+LABELLED = {"destination", "provider"}
 COUNTERS = {
     *("gateway_accepted_events_total", "gateway_delivered_events_total", "gateway_dropped_events_total"),
     "gateway_filtered_events_total",
@@ -116,7 +118,6 @@ async def test_each_destination_has_its_books_in_the_metrics(streaming: Gateway)
     for tenant, destination in made.items():
         labels = {
             "destination": destination,
-            "tenant": tenant,
             "provider": "webhook" if tenant == "acme" else "datadog",
         }
         figures: Mapping[str, float] = ledgers[tenant]
@@ -174,8 +175,26 @@ async def test_a_destination_that_is_gone_leaves_no_series(streaming: Gateway) -
     assert seen.destinations() == {kept}
 
 
+@pytest.mark.parametrize("is_on", [False, True])
+async def test_tenants_are_named_only_where_that_is_switched_on(start: Start, is_on: bool) -> None:
+    """Whoever reaches the listener may read the metrics: of tenants they say nothing, and with the setting each
+    destination's.
+    """
+    streaming = await start(streams=True, server=Server(metrics_tenants=is_on))
+    destination = await streaming.make_destination(tenant_id="tenant-of-secrets")
+    await streaming.post(event(tenant_id="tenant-of-secrets"))
+    await streaming.settled(destination)
+    assert (b"tenant-of-secrets" in (await streaming.ask("GET", "/metrics", key=None)).body) is is_on
+    seen = await scrape(streaming)
+    of_tenant = {"tenant": "tenant-of-secrets"} if is_on else {}
+    assert seen.value("gateway_delivered_events_total", destination=destination, **of_tenant) == 1
+    assert seen.value("gateway_breaker_state", destination=destination, state="closed", **of_tenant) == 1
+    for name in COUNTERS | GAUGES:
+        assert seen.labels(name) == LABELLED | of_tenant.keys()
+
+
 async def test_no_label_holds_what_events_or_callers_chose(streaming: Gateway) -> None:
-    """Only ids, tenants, providers and names of states are labels: nothing that grows with what is sent."""
+    """Only ids, providers and names of states are labels: nothing that grows with what is sent."""
     await streaming.make_destination(name='a name with a " quote')
     await streaming.post(event(action="unheard.of"))
     await streaming.ask("GET", "/v1/audit/siem/unheard-of")
