@@ -1,8 +1,8 @@
 """Delivery: one worker for each destination, under one supervisor.
 
-Promise: every event that a destination's consumer hands out ends as delivered, dead-lettered, filtered or in a gap,
-and is handed out again until then. What is decided (batch, backoff, breaker, limiter, health) is decided by plain
-functions that are given ``now``; the worker alone acts on it.
+Promise: every event that a destination's consumer hands out ends as delivered, dead-lettered or in a gap, and is handed
+out again until then; what its filter leaves out is booked by the consumer and not handed out. What is decided (batch,
+backoff, breaker, limiter, health) is decided by plain functions that are given ``now``; the worker alone acts on it.
 
 - *Isolation.* A worker has its own consumer, connections, backoff and limiter. An unexpected exception in one ends at
   its guard in the supervisor, is recorded once, and restarts that worker after a backoff.

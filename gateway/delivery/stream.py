@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.waiting import first_of
 from gateway.delivery.worker import Worker
+from gateway.destinations.filter import compile_filter
 from gateway.destinations.store import Destination
 from gateway.errors import StoreUnavailable
 from gateway.queue import Consumer, GapReason
@@ -65,6 +66,8 @@ class Stream:
             self.state.resume()
         if self.destination.enabled and not destination.enabled:
             self.state.disabled(destination.updated_at_s)
+        if destination.filter != self.destination.filter:
+            self.consumer.set_filter(compile_filter(destination.filter))
         self.destination = destination
         self._changed.set()
         if self._worker is not None:

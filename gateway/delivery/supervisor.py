@@ -244,6 +244,7 @@ class Supervisor:
         )
         if destination.id in self._dropping or destination.id not in self._catalog.destinations():
             return  # given up meanwhile; when that fails, the next look takes it up
+        consumer.set_filter(compile_filter(destination.filter))
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
             consumer,
@@ -308,7 +309,6 @@ class Supervisor:
         return Worker(
             destination,
             codec=provider.build(settings),
-            matcher=compile_filter(destination.filter),
             consumer=consumer,
             sender=self._sender(destination.id, provider, settings, transport),
             state=state,

@@ -42,8 +42,6 @@ from gateway.providers.codec import (
 from gateway.queue import Consumer, GapReason, Records, Refused
 from gateway.telemetry import Event, Metrics, plain_code
 
-Matcher = Callable[[Sequence[bytes]], list[bool]]
-
 
 class Result(enum.Enum):
     """What became of a request: everything in it is settled or under way, or what is not comes again."""
@@ -62,7 +60,6 @@ class Worker:
         destination: Destination,
         *,
         codec: Codec,
-        matcher: Matcher | None,
         consumer: Consumer,
         sender: Sender,
         state: DeliveryState,
@@ -74,7 +71,7 @@ class Worker:
     ) -> None:
         self._id = destination.id
         self._draining = destination.deleting
-        self._codec, self._matcher, self._consumer, self._sender = codec, matcher, consumer, sender
+        self._codec, self._consumer, self._sender = codec, consumer, sender
         self._state, self._retry, self._delivery = state, retry, delivery
         self._clock, self._random, self._metrics = clock, random, metrics
         self._limiter = Limiter(1 if destination.ordered else delivery.in_flight_max)
@@ -182,9 +179,7 @@ class Worker:
 
     async def _deliver(self, number: int, records: Records) -> None:
         try:
-            part = self._filter(Part(records.positions, records.lines))
-            if len(part):
-                await self._send_whole(part)
+            await self._send_whole(Part(records.positions, records.lines))
         finally:
             self._consumer.release(self._unsettled(self._held.pop(number)))
             self._in_flight -= 1
@@ -206,15 +201,6 @@ class Worker:
             for number, held in self._held.items():
                 self._held[number] = [position for position in held if position not in gone]
             self._consumer.release(positions)
-
-    def _filter(self, part: Part) -> Part:
-        if self._matcher is None:
-            return part
-        matches = self._matcher(part.lines)
-        if all(matches):
-            return part
-        self._consumer.settle_filtered([p for p, match in zip(part.positions, matches, strict=True) if not match])
-        return part.pick([index for index, match in enumerate(matches) if match])
 
     async def _send_whole(self, part: Part) -> None:
         result = await self._send(part)

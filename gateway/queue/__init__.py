@@ -24,6 +24,9 @@ import msgspec
 
 ALL_TENANTS = "*"
 
+# Of events, one line of JSON each: which of them a filter lets through.
+Matcher = Callable[[Sequence[bytes]], list[bool]]
+
 
 class SubjectKind(enum.IntEnum):
     TENANT = 0  # every consumer of the tenant
@@ -141,6 +144,15 @@ class Consumer(Protocol):
     @property
     def id(self) -> str: ...
 
+    def set_filter(self, matcher: Matcher | None) -> None:
+        """From now on book as filtered what ``matcher`` does not let through, instead of handing it out; None: nothing.
+
+        New events are judged as they come, taken or not, also while nobody takes: from then on they are not pending.
+        Others are judged when they are read to be taken: those that are not in memory, and those that lie so far ahead
+        that too many separate runs of settled events would have to be kept. What is settled or handed out already is
+        not judged. Not stored: whoever opens the queue says it again.
+        """
+
     async def wait(self) -> None:
         """Return once there is something to take. May wake early; cancelling it loses nothing."""
 
@@ -155,13 +167,14 @@ class Consumer(Protocol):
 
     def settle_delivered(self, positions: Sequence[int]) -> None: ...
 
-    def settle_filtered(self, positions: Sequence[int]) -> None: ...
-
     async def settle_refused(self, refused: Sequence[Refused]) -> None:
         """Dead-letter events. They count only once they are on disk, which is before this returns."""
 
     async def drop_pending(self, reason: GapReason, detail: str = "") -> int:
-        """Settle everything that waits and is not handed out as dropped, in one gap. Returns how many."""
+        """Settle everything that waits and is not handed out as dropped, in one gap. Returns how many.
+
+        What the filter leaves out is booked as filtered instead, as far as it has been judged or is in memory.
+        """
 
     async def checkpoint(self) -> None:
         """Return once everything that was settled so far, and the memo, is durable."""

@@ -19,7 +19,7 @@ from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Event, Metrics
 from tests.clock import ManualClock
-from tests.crash.oracle import Book, Found, Oracle, id_of
+from tests.crash.oracle import Book, Found, Oracle, id_of, is_dull, passing
 from tests.inline_threads import inline_loop
 from tests.simulated_disk import SimulatedDisk
 
@@ -131,16 +131,31 @@ class Life:
         for event_id, readers in ids.items():
             for book in readers:
                 book.accepted[event_id] = None
+                book.may_be_filtered()
         self._mark()
+
+    def set_filter(self, name: str, is_on: bool) -> None:
+        async def change() -> None:
+            self.consumer(name).set_filter(passing if is_on else None)
+
+        book = self.oracle.books[name]
+        book.filters = is_on
+        book.may_be_filtered()
+        self._mark()
+        self._do(change())
 
     def take(self, name: str, events_max: int = 1000) -> Records | None:
         records = self._do(self.consumer(name).take(events_max=events_max, bytes_max=1 << 20))
-        for line in records.lines if records is not None else ():
-            self._seen(id_of(line))
+        book = self.oracle.books[name]
+        for event_id in map(id_of, records.lines if records is not None else ()):
+            self._seen(event_id)
+            assert not (book.filters and is_dull(event_id)), "the filter was passed by"
+            if book.ending.get(event_id) == "filtered" and event_id not in book.ended:
+                del book.ending[event_id]
         return records
 
     def settle(self, name: str, records: Records, outcome: str, indexes: Sequence[int] | None = None) -> None:
-        """End events of a batch as delivered, filtered or dead-lettered; the rest is given back."""
+        """End events of a batch as delivered or dead-lettered; the rest is given back."""
         book, consumer = self.oracle.books[name], self.consumer(name)
         chosen = range(len(records.positions)) if indexes is None else indexes
         ids = [id_of(records.lines[at]) for at in chosen]
@@ -157,14 +172,13 @@ class Life:
                 raise
             book.durable |= dict.fromkeys(ids, outcome)
             book.letters_deleted -= set(ids)
-        elif outcome == "delivered":
-            consumer.settle_delivered(positions)
         else:
-            consumer.settle_filtered(positions)
+            consumer.settle_delivered(positions)
         for event_id in ids:
             book.ending.pop(event_id, None)
             book.ended[event_id] = outcome
         consumer.release([position for position in records.positions if position not in set(positions)])
+        book.may_be_filtered()
         self._mark()
 
     def deliver(self, name: str, events_max: int = 1000) -> None:
@@ -180,10 +194,11 @@ class Life:
     def drop(self, name: str) -> None:
         book = self.oracle.books[name]
         waiting = book.waiting()
-        book.ending |= dict.fromkeys([*waiting, *book.replaying], "dropped")
+        perhaps = [event_id for event_id in waiting if book.ending.get(event_id) == "filtered"]
+        book.ending = dict.fromkeys([*waiting, *book.replaying], "dropped") | book.ending
         self._mark()
         dropped = self._do(self.consumer(name).drop_pending(GapReason.DISABLED))
-        assert len(waiting) <= dropped <= len(waiting) + len(book.replaying)
+        assert len(waiting) - len(perhaps) <= dropped <= len(waiting) + len(book.replaying)
         self._ended(book, waiting, "dropped")
 
     def checkpoint(self) -> None:
@@ -219,6 +234,7 @@ class Life:
         letters = self._do(consumer.dead_letters(limit=10_000))
         numbers = [letter.number for letter in letters if letter.event_id in event_ids]
         book.replaying |= set(event_ids)
+        book.may_be_filtered()
         self._mark()
         assert self._do(consumer.replay_dead_letters(numbers)) == len(event_ids)
         book.replaying -= set(event_ids)
@@ -226,6 +242,7 @@ class Life:
         for event_id in event_ids:
             book.ended.pop(event_id)
             book.durable.pop(event_id)
+        book.may_be_filtered()
         self._mark()
 
     def delete_letters(self, name: str, event_ids: Sequence[str]) -> None:

@@ -57,11 +57,15 @@ class CrashMachine(RuleBasedStateMachine):
             self.taken.append((name, records))
 
     @precondition(lambda self: self.taken)
-    @rule(outcome=st.sampled_from(["delivered", "filtered", "dead_lettered"]), cut=st.integers(0, 12), data=st.data())
+    @rule(outcome=st.sampled_from(["delivered", "dead_lettered"]), cut=st.integers(0, 12), data=st.data())
     def settle(self, outcome: str, cut: int, data: st.DataObject) -> None:
         name, records = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
         indexes = data.draw(st.lists(st.integers(0, len(records.positions) - 1), unique=True, min_size=1).map(sorted))
         self.perhaps_cut(cut, lambda: self.life.settle(name, records, outcome, indexes))
+
+    @rule(is_on=st.booleans(), data=st.data())
+    def change_filter(self, is_on: bool, data: st.DataObject) -> None:
+        self.life.set_filter(self.some_consumer(data), is_on)
 
     @rule(cut=st.integers(0, 5), data=st.data())
     def drop(self, cut: int, data: st.DataObject) -> None:
@@ -142,6 +146,8 @@ class CrashMachine(RuleBasedStateMachine):
         found = self.life.findings()
         assert self.oracle.differences(found) == []
         self.oracle.go_on_from(found)
+        for name in found:
+            self.life.set_filter(name, self.oracle.books[name].filters)
 
     # -- always
 

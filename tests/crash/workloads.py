@@ -68,9 +68,9 @@ def small_things(script: Script) -> None:
     life.remove_consumer("siem_all")
     life.add_consumer("siem_new", "c")
     life.append_together(("c", 2, 50), ("a", 1, 600), ("b", 1, 1500))
-    records = life.take("siem_a")
-    assert records is not None
-    life.settle("siem_a", records, "filtered", [0])
+    life.set_filter("siem_a", True)
+    life.append(("a", 5, 30))
+    life.deliver("siem_a", 2)
     for _ in range(8):
         life.set_memo("siem_b", 4000)
         life.checkpoint()

@@ -32,6 +32,9 @@ class CursorMachine(RuleBasedStateMachine):
     def end(self) -> int:
         return self.frames[-1].end_offset if self.frames else 0
 
+    def waiting(self) -> set[int]:
+        return set(range(self.end)) - self.ended - set(itertools.chain.from_iterable(self.batches))
+
     @rule(count=st.integers(1, 6))
     def append(self, count: int) -> None:
         frame = Frame(Subject(SubjectKind.TENANT, "a"), self.end, self.end, self.end, count, 0, b"\n" * (count - 1))
@@ -76,10 +79,25 @@ class CursorMachine(RuleBasedStateMachine):
 
     @rule()
     def drop(self) -> None:
-        handed_out = set(itertools.chain.from_iterable(self.batches))
-        waiting = set(range(self.end)) - self.ended - handed_out
+        waiting = self.waiting()
         assert self.cursor.skip_to(Place(self.end, self.end, 0, 0)) == len(waiting)
         self.ended |= waiting
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data())
+    def leave_out(self, data: st.DataObject) -> None:
+        """Some of what waits, at the place or ahead of it."""
+        for position in data.draw(st.sets(st.sampled_from(sorted(self.waiting())))):
+            self.cursor.leave_out(position, position + 1)
+            self.ended.add(position)
+
+    @rule()
+    def pass_settled(self) -> None:
+        place = self.cursor.position_of(self.cursor.place)
+        may_pass = place < self.end and self.ended.issuperset(range(place, self.end))
+        assert self.cursor.pass_settled(Place(self.end, self.end, 0, 0)) == may_pass
+        if may_pass:
+            assert self.cursor.place.tenant == self.end
 
     @rule()
     def checkpoint(self) -> None:

@@ -177,6 +177,7 @@ class House:
         consumer = await self.queue.add_consumer("siem_1", "t")
         assert isinstance(consumer, WalConsumer)
         self.consumer = consumer
+        self.consumer.set_filter(_matches if self.random.random() < 0.5 else None)
         self.state = DeliveryState(consumer, self.clock, attempts_kept=1, retry_window_s=86_400)
         self.worker = self._worker()
         self.running = asyncio.create_task(self.worker.run())
@@ -196,6 +197,7 @@ class House:
                     await self.some_turns(12)
                     self.clock.advance(ROUND_TRIP_S)  # answers may come in the very turn in which events do
             case "change":
+                self.consumer.set_filter(_matches if self.random.random() < 0.5 else None)
                 self.siem.share = self.random.choice((0.0, 0.2, 0.7, 1.0))
                 self.siem.faults = self.random.sample(FAULTS, self.random.randint(1, 3))
             case "pass":
@@ -248,7 +250,6 @@ class House:
         return Worker(
             _DESTINATION,
             codec=self.siem,
-            matcher=_matches if self.random.random() < 0.5 else None,
             consumer=self.consumer,
             sender=Sender(
                 self.siem,

@@ -15,6 +15,7 @@ from gateway.queue import (
     Gap,
     GapReason,
     Ledger,
+    Matcher,
     Records,
     Refused,
     Subject,
@@ -23,8 +24,9 @@ from gateway.queue.wal.alarm import ImbalanceAlarm
 from gateway.queue.wal.cursor import Cursor, CursorState, Lane, Place, Slice
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore, event_id
+from gateway.queue.wal.gap_book import GapBook
 from gateway.queue.wal.letters import LetterLog, Letters
-from gateway.queue.wal.reader import Lost, where
+from gateway.queue.wal.sieve import STEP_EVENTS, Sieve
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
 
@@ -57,10 +59,18 @@ class WalConsumer:
             dead_letters,
             self._feed.lanes[Lane.REPLAY],
             book_lost=self._book_lost_letters,
-            mark_changed=lambda: log.mark_changed(self),
+            mark_changed=self._mark_changed,
         )
         self._wake = asyncio.Event()
-        self._last_gap_end = -1
+        self._gap_book = GapBook(
+            self._cursor,
+            self._feed,
+            intake_end=self.intake_end,
+            mark_changed=self._mark_changed,
+            now_s=log.now_s,
+        )
+        self._sieve: Sieve | None = None
+        self._sifting: asyncio.Handle | None = None
         self._alarm = ImbalanceAlarm(state.consumer_id, state.tenant_id)
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
         self.journaled_floor = state.floor
@@ -80,12 +90,22 @@ class WalConsumer:
     def lanes(self) -> Mapping[Lane, Subject]:
         return self._feed.lanes
 
+    def set_filter(self, matcher: Matcher | None) -> None:
+        if self._sifting is not None:
+            self._sifting.cancel()
+            self._sifting = None
+        self._sieve = None if matcher is None else Sieve(matcher, self._cursor, self._feed, self._mark_changed)
+        self._sift_soon()
+
     async def wait(self) -> None:
         while not self._has_more():
             self._wake.clear()
+            if self._cursor.pass_settled(self.intake_end()):
+                self._mark_changed()
             await self._wake.wait()
 
     def wake(self) -> None:
+        self._sift_soon()
         self._wake.set()
 
     async def take(self, *, events_max: int, bytes_max: int) -> Records | None:
@@ -96,10 +116,15 @@ class WalConsumer:
                 break
             lane, frame = found
             if frame is not None:
-                if await self._book_losses_before(lane, frame):
+                if await self._gap_book.book_losses_before(lane, frame):
                     continue
                 if not self._take_from(taking, lane, frame):
                     break
+                if taking.passed >= STEP_EVENTS:
+                    if taking.lines:
+                        break
+                    taking.passed = 0
+                    await asyncio.sleep(0)  # a filter may leave out all of a long log
             elif taking.lines:
                 break  # hand out what is in memory before waiting for the disk
             else:
@@ -115,9 +140,6 @@ class WalConsumer:
 
     def settle_delivered(self, positions: Sequence[int]) -> None:
         self._settle(positions, "delivered")
-
-    def settle_filtered(self, positions: Sequence[int]) -> None:
-        self._settle(positions, "filtered")
 
     async def settle_refused(self, refused: Sequence[Refused]) -> None:
         now_s = self._log.now_s()
@@ -135,14 +157,16 @@ class WalConsumer:
         """Drop what waits before ``after`` and is not handed out."""
         if self._cursor.position_of(after) <= self._cursor.position_of(self._cursor.place):
             return 0
+        await self._judge_before(after)
         first = await self._peek()
         last = await self._feed.last_before(after)
         begins_at = self._cursor.position_of(self._cursor.place)
         dropped = self._cursor.skip_to(after)
         self._feed.rewind()
         if dropped:
-            self._book_gap(reason, dropped, first, last, begins_at, detail)
-        self._log.mark_changed(self)
+            edge = (last, self._last_line(last)) if last is not None else None
+            self._gap_book.book(reason, dropped, begins_at, detail, first=first, last=edge)
+        self._mark_changed()
         return dropped
 
     async def checkpoint(self) -> None:
@@ -151,7 +175,7 @@ class WalConsumer:
     async def end_intake(self) -> None:
         if self._cursor.end is None:
             self._cursor.end = self.intake_end()
-            self._log.mark_changed(self)
+            self._mark_changed()
         await self._log.checkpoint()
         self._wake.set()
 
@@ -167,7 +191,7 @@ class WalConsumer:
             raise ValueError(f"a memo of {len(memo)} bytes is over the {MEMO_BYTES_MAX} that a consumer keeps")
         if memo != self._cursor.memo:
             self._cursor.memo = memo
-            self._log.mark_changed(self)
+            self._mark_changed()
 
     # -- the books
 
@@ -262,11 +286,14 @@ class WalConsumer:
         now_s = self._log.now_s()
         detail = "dead letters that were damaged on disk; see the log lines log.corrupt"
         self._cursor.book_gap(Gap(GapReason.CORRUPT, lost, now_s, now_s, None, None, now_s, detail), extends=False)
+        self._mark_changed()
+
+    def _mark_changed(self) -> None:
         self._log.mark_changed(self)
 
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         self._cursor.settle(positions, counter)
-        self._log.mark_changed(self)
+        self._mark_changed()
 
     def _has_more(self) -> bool:
         return self.untaken_events() > 0 and self._window_is_open()
@@ -275,78 +302,60 @@ class WalConsumer:
         events, spans = self._cursor.window()
         return events < WINDOW_EVENTS_MAX and spans < WINDOW_SPANS_MAX
 
+    def _sift_soon(self) -> None:
+        if self._sieve is not None and self._sifting is None:
+            self._sifting = asyncio.get_running_loop().call_soon(self._sift)
+
+    def _sift(self) -> None:
+        """Judge what came, in steps between which others work."""
+        self._sifting = None
+        if self._sieve is None:
+            return
+        if self._sieve.step(self.intake_end()):
+            self._sift_soon()
+
+    async def _judge_before(self, after: Place) -> None:
+        """All that is in memory: what is left as runs is one with what is dropped in a moment."""
+        while self._sieve is not None:
+            if not self._sieve.step(self.intake_end(), until=after, runs_max=None):
+                return
+            await asyncio.sleep(0)
+
+    def _last_line(self, frame: Frame) -> bytes | None:
+        return frame.payload.rpartition(b"\n")[2] if self._sieve is None else self._sieve.last_passing(frame)
+
     def _next_frame(self) -> tuple[Lane, Frame | None] | None:
         return self._feed.next_frame(self._cursor.place, self.intake_end())
 
     async def _read_ahead(self, lane: Lane) -> None:
         """Read from disk, or find out that what is missing cannot be read any more."""
         if not await self._feed.read_ahead(self._cursor.place):
-            self._book_loss(lane)
-
-    def _book_loss(self, lane: Lane) -> None:
-        """Everything readable before the memory was read, and the lane's next events were not in it."""
-        sequence = self._cursor.place.sequence(lane)
-        frame = self._feed.in_memory(lane, sequence)
-        end = self.intake_end()
-        until = self._feed.sequence(lane, frame) if frame is not None else end.sequence(lane)
-        offset = frame.first_offset if frame is not None else end.offset
-        self._lose(lane, until, offset, frame)
-
-    async def _book_losses_before(self, lane: Lane, frame: Frame) -> bool:
-        """Damage before this frame may have taken events of the other lanes, too. They are booked first: positions
-        follow the order of the log, and what was settled before a restart is known by its position alone.
-
-        True when the place of reading has moved.
-        """
-        damaged = self._feed.lost_between(self._cursor.place.offset, frame.first_offset)
-        booked = False
-        for other in Lane if damaged else ():
-            place, end = self._cursor.place, self.intake_end().sequence(other)
-            sequence = place.sequence(other)
-            if other is lane or sequence >= end:
-                continue
-            following = await self._feed.first_behind(other, place)
-            if self._cursor.place != place:
-                return True  # events were dropped meanwhile
-            until = end if following is None else min(self._feed.sequence(other, following), end)
-            if until > sequence:
-                self._lose(other, until, place.offset + until - sequence, following, damaged)
-                booked = True
-        return booked
-
-    def _lose(self, lane: Lane, until: int, offset: int, following: Frame | None, damaged: Sequence[Lost] = ()) -> None:
-        begins_at = self._cursor.position_of(self._cursor.place)
-        first = self._cursor.place.sequence(lane)
-        damaged = damaged or self._feed.lost_between(self._cursor.place.offset, offset)
-        lost = self._cursor.lose(lane, until, offset)
-        if lost:
-            subject = self.lanes[lane]
-            what = f"events {first} to {until - 1} of {subject.kind.name.lower()} {subject.name} could not be read: "
-            times_s = [item.time_us / 1e6 for item in damaged if item.time_us]
-            times_s += [following.time_us / 1e6] if following is not None and not times_s else []
-            self._book_gap(GapReason.CORRUPT, lost, None, None, begins_at, what + where(damaged), times_s)
-        self._log.mark_changed(self)
+            self._gap_book.book_loss(lane)
 
     def _take_from(self, taking: Taking, lane: Lane, frame: Frame) -> bool:
         """Add what the frame has to hand out. False when the batch has no room for the next event."""
         sequence = self._feed.sequence(lane, frame)
         if sequence > self._cursor.place.sequence(lane):
-            self._lose(lane, sequence, frame.first_offset, frame)
-        slices = self._cursor.offer(lane, frame, sequence)
+            self._gap_book.lose(lane, sequence, frame.first_offset, frame)
+        line, line_end = max(0, self._cursor.place.sequence(lane) - sequence), frame.count
+        if self._sieve is not None:
+            line_end = self._sieve.judge(frame, line, taking.events_left)
+        known = len(taking.positions)
         taken: list[Slice] = []
-        line_end = frame.count
-        for item in slices:
+        has_room = True
+        for item in self._cursor.offer(lane, frame, sequence, line_end):
             lines = self._feed.lines(frame)[item.start : item.end]
-            size = len(frame.payload) if len(lines) == frame.count else 1 << 62
-            fitting = taking.fit(lines, size)
-            if fitting:
-                taking.add(item.position, lines[:fitting], frame.time_us)
-                taken.append(msgspec.structs.replace(item, end=item.start + fitting))
-            if fitting < len(lines):
-                line_end = item.start + fitting
+            added = taking.add(item.position, lines, frame.time_us)
+            if added < len(lines):
+                line_end = item.start + added
+                has_room = False
+                if added:
+                    taken.append(msgspec.structs.replace(item, end=line_end))
                 break
+            taken.append(item)
+        taking.passed += line_end - line - len(taking.positions) + known
         self._cursor.take(lane, frame, sequence, taken, line_end)
-        return line_end == frame.count
+        return has_room
 
     async def _peek(self) -> tuple[Frame, bytes] | None:
         """The next event that would be handed out, with its frame."""
@@ -355,42 +364,15 @@ class WalConsumer:
             if frame is None:
                 await self._read_ahead(lane)
                 continue
-            if await self._book_losses_before(lane, frame):
+            if await self._gap_book.book_losses_before(lane, frame):
                 continue
             sequence = self._feed.sequence(lane, frame)
             if sequence > self._cursor.place.sequence(lane):
                 return frame, self._feed.lines(frame)[0]  # what lies before it is lost
-            if slices := self._cursor.offer(lane, frame, sequence):
-                return frame, self._feed.lines(frame)[slices[0].start]
+            if (following := next(self._cursor.offer(lane, frame, sequence), None)) is not None:
+                return frame, self._feed.lines(frame)[following.start]
             self._cursor.take(lane, frame, sequence, [], frame.count)
         return None
-
-    def _book_gap(
-        self,
-        reason: GapReason,
-        count: int,
-        first: tuple[Frame, bytes] | None,
-        last: Frame | None,
-        begins_at: int,
-        detail: str,
-        times_s: Sequence[float] = (),
-    ) -> None:
-        """``times_s``: what is known of when the events were accepted, where ``first`` and ``last`` are not."""
-        now_s = self._log.now_s()
-        first_frame, first_line = first or (None, None)
-        known_s = [frame.time_us / 1e6 for frame in (first_frame, last) if frame] or list(times_s) or [now_s]
-        gap = Gap(
-            reason=reason,
-            count=count,
-            first_time_s=min(known_s),  # between two starts the clock may have been set back
-            last_time_s=max(known_s),
-            first_id=event_id(first_line) if first_line else None,
-            last_id=event_id(last.payload.rpartition(b"\n")[2]) if last else None,
-            recorded_at_s=now_s,
-            detail=detail,
-        )
-        self._cursor.book_gap(gap, extends=self._last_gap_end == begins_at)
-        self._last_gap_end = self._cursor.position_of(self._cursor.place)
 
     def _oldest_pending_s(self) -> float:
         """When the event at the floor was accepted, as far as memory knows; else when that was last known."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -149,6 +149,18 @@ class Cursor:
         """How many events lie between the floor and the place of reading, and in how many spans."""
         return self.position_of(self._place) - self.position_of(self._floor), len(self._spans)
 
+    def settled_runs(self) -> int:
+        """In how many runs lies what is settled above the floor: what a checkpoint of this consumer costs."""
+        return self._settled.runs()
+
+    def waiting(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The runs of these positions that are neither settled nor handed out. Settle none of them on the way."""
+        for low, high in self._settled.missing(first, last):
+            yield from self._taken.missing(low, high)
+
+    def any_taken(self, first: int, last: int) -> bool:
+        return self._taken.first_in(first, last) is not None
+
     def untaken(self, end: Place) -> int:
         """How many events from the place of reading to ``end`` are neither settled nor handed out."""
         first, last = self.position_of(self._place), self.position_of(end)
@@ -156,22 +168,19 @@ class Cursor:
 
     # -- reading
 
-    def offer(self, lane: Lane, frame: Frame, sequence: int) -> list[Slice]:
-        """The parts of a frame, whose first event has ``sequence`` in the lane, that are to be handed out next.
+    def offer(self, lane: Lane, frame: Frame, sequence: int, line_end: int | None = None) -> Iterator[Slice]:
+        """The parts of a frame, whose first event has ``sequence`` in the lane, that are to be handed out next; those
+        before ``line_end`` alone where it is given.
 
-        Nothing moves; ``take`` does that with what the caller decided to hand out. Frames must come in order of the
-        log.
+        Nothing moves, and nothing may on the way; ``take`` does that with what the caller decided to hand out. Frames
+        must come in order of the log.
         """
         place = self._place
         skipped = max(0, place.sequence(lane) - sequence)
         first = self.position_of(place)
-        slices = []
-        for low, high in self._settled.missing(first, first + frame.count - skipped):
-            slices += [
-                Slice(frame, skipped + start - first, skipped + end - first, start)
-                for start, end in self._taken.missing(low, high)
-            ]
-        return slices
+        last = first + (frame.count if line_end is None else line_end) - skipped
+        for start, end in self.waiting(first, last):
+            yield Slice(frame, skipped + start - first, skipped + end - first, start)
 
     def take(self, lane: Lane, frame: Frame, sequence: int, slices: Sequence[Slice], line_end: int) -> None:
         """Mark the slices as handed out and read on behind line ``line_end`` of the frame."""
@@ -233,14 +242,22 @@ class Cursor:
 
     def skip_to(self, after: Place) -> int:
         """Settle as dropped all events before ``after`` that are neither settled nor handed out. Returns how many."""
-        last, known = self.position_of(after), self._span_end()
-        dropped = self._drop(self.position_of(self._floor), last)
-        if last > known:
-            self._spans.append(_Span(known, last - known, self._place_of(known), Lane.TENANT, after))
-        if last >= self.position_of(self._place) and after.offset > self._place.offset:
-            self._place = after
-        self._raise_floor()
+        dropped = self._drop(self.position_of(self._floor), self.position_of(after))
+        self._read_on_from(after)
         return dropped
+
+    def pass_settled(self, until: Place) -> bool:
+        """Read on from ``until`` when all that lies before it is settled, read or not. Whether the place has moved."""
+        first, last = self.position_of(self._place), self.position_of(until)
+        if first >= last or any(self._settled.missing(first, last)):
+            return False
+        self._read_on_from(until)
+        return True
+
+    def leave_out(self, first: int, last: int) -> None:
+        """Settle waiting events as filtered, at the place or ahead of it. They are passed when reading comes there."""
+        self._settled.add(first, last)
+        self._counters["filtered"] += last - first
 
     def lose(self, lane: Lane, sequence: int, offset: int) -> int:
         """The next events of a lane, up to ``sequence``, cannot be read any more: settle them as dropped."""
@@ -304,12 +321,23 @@ class Cursor:
         at = bisect_right(self._spans, position, key=lambda span: span.position) - 1
         return self._spans[at].place_of(position) if at >= 0 else self._floor
 
+    def _read_on_from(self, after: Place) -> None:
+        """All before ``after`` is settled or handed out. Skips that follow on each other are one."""
+        last, known = self.position_of(after), self._span_end()
+        if last > known:
+            before = self._place_of(known)
+            if self._spans and self._spans[-1].after is not None:
+                known, before = self._spans[-1].position, self._spans.pop().before
+            self._spans.append(_Span(known, last - known, before, Lane.TENANT, after))
+        if last >= self.position_of(self._place) and after.offset > self._place.offset:
+            self._place = after
+        self._raise_floor()
+
     def _drop(self, first: int, last: int) -> int:
         dropped = 0
-        for low, high in list(self._settled.missing(first, last)):
-            for start, end in list(self._taken.missing(low, high)):
-                self._settled.add(start, end)
-                dropped += end - start
+        for start, end in list(self.waiting(first, last)):
+            self._settled.add(start, end)
+            dropped += end - start
         self._counters["dropped"] += dropped
         return dropped
 

@@ -58,6 +58,10 @@ class Feed:
             self._split = frame, self._store.tail.lines(frame)
         return self._split[1]
 
+    def lines_ahead(self, frame: Frame) -> list[bytes]:
+        """As ``lines``, for a frame that is looked at while another is being taken."""
+        return self._store.tail.lines(frame)
+
     def next_frame(self, place: Place, end: Place) -> tuple[Lane, Frame | None] | None:
         """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is
         none.
@@ -80,6 +84,28 @@ class Feed:
             elif best is None or kept.first_offset < best[1].first_offset:
                 best = lane, kept
         return best
+
+    def next_in_memory(self, place: Place, end: Place) -> tuple[Lane, Frame] | None:
+        """As ``next_frame``, of the frames in memory alone, and for any place: None where the next one is not there."""
+        best: tuple[Lane, Frame] | None = None
+        for lane in Lane:
+            sequence = place.sequence(lane)
+            if sequence >= end.sequence(lane):
+                continue
+            frame = self._in_memory(lane).find(sequence)
+            if frame is None or self.sequence(lane, frame) > sequence:
+                return None
+            if best is None or frame.first_offset < best[1].first_offset:
+                best = lane, frame
+        return best
+
+    def memory_start(self, end: Place) -> Place:
+        """The place from which on all frames are in memory. ``end`` is the present end of what is wanted."""
+        first = {}
+        for lane in Lane:
+            frame = self._in_memory(lane).find(0)
+            first[lane] = end.sequence(lane) if frame is None else min(self.sequence(lane, frame), end.sequence(lane))
+        return Place(self._store.tail.first_offset, first[Lane.TENANT], first[Lane.BACKFILL], first[Lane.REPLAY])
 
     async def read_ahead(self, place: Place) -> bool:
         """Read frames behind ``place`` from disk. False when all that can be read there has been."""

@@ -140,6 +140,7 @@ class WalQueue:
         if consumer is None:
             return
         self._listeners[consumer.tenant_id].discard(consumer)
+        consumer.set_filter(None)  # what it judges from now on would bring its checkpoint back
         self._changed.pop(consumer_id, None)
         self._removed.append(consumer_id)
         await self.checkpoint()

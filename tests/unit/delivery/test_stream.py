@@ -125,7 +125,6 @@ class House:
         self.flushed: list[str] = []
         self.next_id = 0
         self.tasks: list[asyncio.Task[None]] = []
-        self.matcher: Callable[[Sequence[bytes]], list[bool]] | None = None
 
     def start(self, provider: Provider, destination: Destination = DESTINATION) -> Stream:
         def make_worker(destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
@@ -141,7 +140,6 @@ class House:
             return Worker(
                 destination,
                 codec=provider,
-                matcher=self.matcher,
                 consumer=consumer,
                 sender=sender,
                 state=state,
@@ -530,7 +528,7 @@ async def test_a_deleted_destination_is_flushed_first(house: House) -> None:
 async def test_what_the_filter_leaves_out_is_booked_as_filtered(house: House) -> None:
     """Events that the destination does not want are settled without being sent."""
     provider = Provider(lambda lines: Delivered())
-    house.matcher = lambda lines: [line.endswith((b'2"}', b'4"}')) for line in lines]
+    house.consumer.set_filter(lambda lines: [line.endswith((b'2"}', b'4"}')) for line in lines])
     house.start(provider)
     await house.post(6)
     await house.drained()
@@ -556,7 +554,7 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
 
 async def test_what_is_filtered_out_of_a_hanging_batch_holds_up_nothing(house: House) -> None:
     """What comes while a request hangs goes out beside it, however much of that batch was filtered."""
-    house.matcher = lambda lines: [line != b'{"id":"e0"}' for line in lines]
+    house.consumer.set_filter(lambda lines: [line != b'{"id":"e0"}' for line in lines])
     provider = Provider(lambda lines: Delivered())
     provider.hold = asyncio.Event()
     house.start(provider)
