@@ -50,6 +50,7 @@ class Event(enum.StrEnum):
     DESTINATION_HELD = "destination.held"
     DESTINATION_CRASHED = "destination.crashed"
     DESTINATION_DELETED = "destination.deleted"
+    ACTION_UNREACHED = "action.unreached"
     ACTIVITY_FAILED = "activity.failed"
     HISTORY_FAILED = "history.failed"
     GAP_RECORDED = "gap.recorded"
@@ -110,6 +111,12 @@ class Metrics:
             "gateway_in_flight_limit",
             "How many requests the limiter allows at once.",
             ["destination"],
+            registry=registry,
+        )
+        self.unreached_actions = Gauge(
+            "gateway_unreached_actions",
+            "Actions seen that no enabled destination of their tenant lets through.",
+            ["tenant"],
             registry=registry,
         )
 

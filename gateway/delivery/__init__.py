@@ -39,6 +39,9 @@ class Streams(Protocol):
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         """Sums of what was delivered and answered, up to now. Several may be of one period. Raises StoreUnavailable."""
 
+    def unreached_actions(self) -> list[tuple[str, str]]:
+        """Tenants and actions of events that came since the start and reach no enabled destination of their tenant."""
+
     async def take_up(self, destination_id: str) -> None:
         """Apply what the store says of a destination now, for what is appended from here on.
 

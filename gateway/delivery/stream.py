@@ -13,10 +13,9 @@ from gateway.clock import Clock
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.waiting import first_of
 from gateway.delivery.worker import Worker
-from gateway.destinations.filter import compile_filter
-from gateway.destinations.store import Destination
+from gateway.destinations.store import Destination, Filter
 from gateway.errors import StoreUnavailable
-from gateway.queue import Consumer, GapReason
+from gateway.queue import Consumer, GapReason, Matcher
 from gateway.telemetry import Event
 
 RESTART_S = 1.0
@@ -34,6 +33,7 @@ class Stream:
         consumer: Consumer,
         state: DeliveryState,
         make_worker: Callable[[Destination, Consumer, DeliveryState], Worker],
+        make_matcher: Callable[[Filter], Matcher | None],
         on_flushed: Callable[[str], Awaitable[None]],
         clock: Clock,
     ) -> None:
@@ -42,7 +42,7 @@ class Stream:
         self.state = state
         self.removed = asyncio.Event()
         self.changing = asyncio.Lock()  # held by whoever calls ``change``
-        self._make_worker = make_worker
+        self._make_worker, self._make_matcher = make_worker, make_matcher
         self._on_flushed = on_flushed
         self._clock = clock
         self._changed = asyncio.Event()
@@ -67,7 +67,7 @@ class Stream:
         if self.destination.enabled and not destination.enabled:
             self.state.disabled(destination.updated_at_s)
         if destination.filter != self.destination.filter:
-            self.consumer.set_filter(compile_filter(destination.filter))
+            self.consumer.set_filter(self._make_matcher(destination.filter))
         self.destination = destination
         self._changed.set()
         if self._worker is not None:

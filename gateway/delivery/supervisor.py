@@ -23,14 +23,15 @@ from gateway.delivery.rollup import Rollup
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.stream import Stream
 from gateway.delivery.trail import Trail
+from gateway.delivery.unreached import Unreached
 from gateway.delivery.watch import Watch
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.history import Figures, HistoryStore
-from gateway.destinations.store import Destination
+from gateway.destinations.store import Destination, Filter
 from gateway.providers.codec import Provider, Settings
 from gateway.providers.trace import Trace
-from gateway.queue import Consumer, EventQueue, GapReason
+from gateway.queue import Consumer, EventQueue, GapReason, Matcher
 from gateway.telemetry import Event, Metrics
 
 _RECONCILE_INTERVAL_S = 30.0
@@ -96,6 +97,7 @@ class Supervisor:
         self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
+        self._unreached = Unreached(catalog.destinations, metrics)
         self._watch = Watch(lambda: self._streams, self._rollup, trail, clock)
 
     async def run(self) -> None:
@@ -115,6 +117,7 @@ class Supervisor:
         if self._stopping:
             return
         wanted = self._catalog.destinations()
+        self._unreached.follow()
         for destination_id in [known for known in self._streams if known not in wanted]:
             await self._forget(destination_id)
         for destination in wanted.values():
@@ -160,6 +163,9 @@ class Supervisor:
 
     async def figures(self, destination_ids: Collection[str], *, step_s: int, since_s: int) -> list[Figures]:
         return await self._rollup.read(destination_ids, step_s=step_s, since_s=since_s)
+
+    def unreached_actions(self) -> list[tuple[str, str]]:
+        return self._unreached.actions()
 
     async def take_up(self, destination_id: str) -> None:
         stream = self._streams.get(destination_id)
@@ -244,7 +250,7 @@ class Supervisor:
         )
         if destination.id in self._dropping or destination.id not in self._catalog.destinations():
             return  # given up meanwhile; when that fails, the next look takes it up
-        consumer.set_filter(compile_filter(destination.filter))
+        consumer.set_filter(self._matcher(destination.filter))
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
             consumer,
@@ -260,6 +266,7 @@ class Supervisor:
             consumer=consumer,
             state=state,
             make_worker=self._worker,
+            make_matcher=self._matcher,
             on_flushed=self._flushed,
             clock=self._clock,
         )
@@ -301,6 +308,9 @@ class Supervisor:
         """Nothing waits any more: the consumer goes first, so that a crash in between finds the deletion to finish."""
         await self._remove_destination(destination_id)
         structlog.get_logger().info(Event.DESTINATION_DELETED, destination=destination_id)
+
+    def _matcher(self, chosen: Filter) -> Matcher | None:
+        return compile_filter(chosen, tell=self._unreached.look_at)
 
     def _worker(self, destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
         provider = self._providers[destination.provider]

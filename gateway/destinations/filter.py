@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ Matcher = Callable[[Sequence[bytes]], list[bool]]
 
 
 class _Event(msgspec.Struct, gc=False):
+    tenant_id: str = ""
     action: str = ""
     service: str = ""
     outcome: str = ""
@@ -23,8 +24,12 @@ _decode = msgspec.json.Decoder(_Event).decode
 _decode_lines = msgspec.json.Decoder(_Event).decode_lines
 
 
-def compile_filter(chosen: Filter) -> Matcher | None:
+def compile_filter(
+    chosen: Filter, *, tell: Callable[[Collection[tuple[str, str]]], None] | None = None
+) -> Matcher | None:
     """A function from events, one line of JSON each, to whether they pass. None when all do.
+
+    ``tell`` is given tenant and action of those that do not, each once in a call.
 
     An event passes when each list that is not empty has a pattern for its member, and ``exclude_actions`` has none for
     its action. Patterns stand for the whole member, upper and lower case apart; ``*`` is any run of characters, dots
@@ -51,9 +56,19 @@ def compile_filter(chosen: Filter) -> Matcher | None:
         except msgspec.DecodeError:
             return [_passes_alone(line, passes) for line in lines]
         assert len(events) == len(lines), "each line is one event"
-        return [passes(event) for event in events]
+        verdicts = [passes(event) for event in events]
+        if tell is not None and not all(verdicts):
+            pairs = zip(events, verdicts, strict=True)
+            tell({(event.tenant_id, event.action) for event, has_passed in pairs if not has_passed})
+        return verdicts
 
     return matcher
+
+
+def compile_actions(chosen: Filter) -> Callable[[str], bool]:
+    """Whether the filter lets events with an action through, as far as the action decides that."""
+    action, excluded = _compile(chosen.actions), _compile(chosen.exclude_actions)
+    return lambda text: (action is None or bool(action(text))) and (excluded is None or not excluded(text))
 
 
 def _passes_alone(line: bytes, passes: Callable[[_Event], bool]) -> bool:

@@ -149,13 +149,23 @@ class Sparkline(msgspec.Struct, frozen=True):
     failed: list[int]
 
 
+class UnreachedAction(msgspec.Struct, frozen=True):
+    tenant_id: str
+    action: str
+
+
 class StatsPage(msgspec.Struct, frozen=True, rename={"since": "from"}):
-    """One number for each step of the window, of every destination that the key may see."""
+    """One number for each step of the window, of every destination that the key may see.
+
+    ``unreached_actions`` are those of events that came since the start and that no enabled destination of their tenant
+    lets through, as far as they are remembered.
+    """
 
     window: str
     step_seconds: int
     since: str
     data: list[Sparkline]
+    unreached_actions: list[UnreachedAction]
 
 
 class ActorView(msgspec.Struct, frozen=True):

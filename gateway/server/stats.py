@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.clock import rfc3339
 from gateway.destinations.history import Figures
 from gateway.server.call import Call, answer
-from gateway.server.shapes import Sparkline, Stats, StatsPage, StatsPoint
+from gateway.server.shapes import Sparkline, Stats, StatsPage, StatsPoint, UnreachedAction
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -57,7 +57,8 @@ async def of_all(call: Call) -> web.Response:
         if step < window.steps:  # the last step may have ended while they were read
             lines[item.destination_id].delivered[step] += item.delivered
             lines[item.destination_id].failed[step] += item.failed
-    return answer(StatsPage(name, window.step_s, rfc3339(first_s), list(lines.values())))
+    unreached = [UnreachedAction(*item) for item in call.parts.streams.unreached_actions() if call.may_see(item[0])]
+    return answer(StatsPage(name, window.step_s, rfc3339(first_s), list(lines.values()), unreached))
 
 
 def points(figures: Iterable[Figures], window: Window, first_s: int) -> list[StatsPoint]:

@@ -16,6 +16,7 @@ from gateway.delivery.health import BreakerState, Status
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.stream import Stream
 from gateway.delivery.worker import Worker
+from gateway.destinations.filter import compile_filter
 from gateway.destinations.store import Destination, Filter
 from gateway.errors import ConnectFailed, EgressBlocked, TransportError
 from gateway.providers.codec import (
@@ -158,6 +159,7 @@ class House:
             consumer=self.consumer,
             state=self.state,
             make_worker=make_worker,
+            make_matcher=compile_filter,
             on_flushed=on_flushed,
             clock=self.clock,
         )

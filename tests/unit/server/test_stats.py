@@ -84,7 +84,7 @@ async def test_the_lines_of_the_list(streaming: Gateway) -> None:
     await streaming.post(b"\n".join(events(2)))
     await streaming.settled(one)
     answer = await streaming.ask("GET", f"{SIEM}/stats")
-    assert answer.json.keys() == {"window", "step_seconds", "from", "data"}
+    assert answer.json.keys() == {"window", "step_seconds", "from", "data", "unreached_actions"}
     assert (answer.json["window"], answer.json["step_seconds"]) == ("24h", 3_600)
     lines = {line["id"]: line for line in answer.json["data"]}
     assert lines.keys() == {one, two}
@@ -93,6 +93,24 @@ async def test_the_lines_of_the_list(streaming: Gateway) -> None:
     key = await streaming.make_key("acme", "siem:read")
     mine = await streaming.ask("GET", f"{SIEM}/stats?window=24h", key=key)
     assert [line["id"] for line in mine.json["data"]] == [one]
+
+
+async def test_actions_that_no_filter_lets_through_are_named(streaming: Gateway) -> None:
+    """To whoever may see their tenant, and as long as it is so."""
+    one = await streaming.make_destination(tenant_id="acme", filter={"actions": ["login.*"]})
+    await streaming.make_destination(tenant_id="other")
+    await streaming.post(
+        b"\n".join([event(action="login.ok"), event(action="attestation.mint"), event(tenant_id="other")])
+    )
+    await streaming.settled(one)
+    unreached = {"tenant_id": "acme", "action": "attestation.mint"}
+    for name, seen in (("acme", [unreached]), ("other", [])):
+        key = await streaming.make_key(name, "siem:read")
+        assert (await streaming.ask("GET", f"{SIEM}/stats", key=key)).json["unreached_actions"] == seen
+    assert b'gateway_unreached_actions{tenant="acme"} 1.0' in (await streaming.ask("GET", "/metrics")).body
+    await streaming.ask("PUT", f"{SIEM}/{one}", json={"filter": {}})
+    assert (await streaming.ask("GET", f"{SIEM}/stats")).json["unreached_actions"] == []
+    assert b'gateway_unreached_actions{tenant="acme"} 0.0' in (await streaming.ask("GET", "/metrics")).body
 
 
 async def test_other_windows_are_refused(gateway: Gateway) -> None:

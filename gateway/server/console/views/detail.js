@@ -81,7 +81,7 @@ export async function knownDestination(app, id, signal) {
   return app.live.destinations.get(id);
 }
 
-function warning(words) {
+export function warning(words) {
   return h("p", { class: "notice" }, icon("warning"), h("strong", {}, "Warning: "), words);
 }
 

@@ -5,10 +5,12 @@ import { icon } from "../icons.js";
 import { NEW } from "../router.js";
 import { worstFirst } from "../status.js";
 import { providerTiles } from "./add.js";
+import { warning } from "./detail.js";
 import { Row } from "./row.js";
 import { sampleEvent } from "./sample.js";
 
 const STATS_EVERY_MS = 60_000;
+const ACTIONS_NAMED = 5;
 const SEARCH_FROM = 9; // so many destinations are more than one sees at a glance
 
 /** All destinations, worst first. */
@@ -52,6 +54,13 @@ function inShort(destinations) {
   return `${count(destinations.length, "destination")}: ${[bad ? `${number(bad)} not delivering` : "", off ? `${number(off)} disabled` : ""].filter(Boolean).join(", ")}.`;
 }
 
+/** Actions of events that every filter leaves out. */
+function filteredOut(actions) {
+  const named = actions.slice(0, ACTIONS_NAMED).map(({ action }) => action);
+  const more = actions.length - named.length;
+  return `No destination's filter lets these actions through: ${named.join(", ")}${more ? ` and ${number(more)} more` : ""}.`;
+}
+
 function empty(app, providers) {
   return h(
     "div",
@@ -82,6 +91,7 @@ class List {
   #labels;
   #signal;
   #stats = new Map();
+  #unreached = h("div", { class: "stack warnings" });
   #search;
   #destinations = [];
 
@@ -99,6 +109,7 @@ class List {
     this.element = h(
       "div",
       {},
+      this.#unreached,
       h("div", { class: "search" }, this.#search),
       h(
         "div",
@@ -141,8 +152,9 @@ class List {
 
   async #fetchStats() {
     try {
-      const { data } = await this.#app.api.get(`${SIEM}/stats?window=24h`, this.#signal);
+      const { data, unreached_actions: unreached } = await this.#app.api.get(`${SIEM}/stats?window=24h`, this.#signal);
       this.#stats = new Map(data.map((each) => [each.id, each]));
+      replaceWhenChanged(this.#unreached, unreached, () => (unreached.length ? warning(filteredOut(unreached)) : null));
       this.show(this.#destinations);
     } catch {
       // The figures stay as they are; whether the gateway answers is shown for the whole page.
