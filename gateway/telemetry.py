@@ -116,7 +116,6 @@ class Metrics:
         self.unreached_actions = Gauge(
             "gateway_unreached_actions",
             "Actions seen that no enabled destination of their tenant lets through.",
-            ["tenant"],
             registry=registry,
         )
 

@@ -9,7 +9,7 @@ filter, and the gateway's own events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -21,7 +21,7 @@ from gateway.telemetry import Event, Metrics
 
 ACTIONS_MAX = 100  # remembered of one tenant
 ACTIONS_IN_ALL_MAX = 5_000
-ACTION_CHARS_MAX = 200  # of a longer one the beginning stands for it
+ACTION_CHARS_MAX = 200  # the beginning of a longer one stands for it
 _LOOKED_AT_MAX = 10_000
 
 _REMEDY = "add the action to the filter of a destination that is to get it"
@@ -49,7 +49,7 @@ class Unreached:
         self.follow()
         for tenant_id, action in self._fresh(left_out):
             if self._is_unreached(tenant_id, action):
-                self._remember(tenant_id, action[:ACTION_CHARS_MAX])
+                self._remember(tenant_id, _shown(action))
 
     def follow(self) -> None:
         """Judge what is remembered by the present destinations, where they have changed."""
@@ -62,7 +62,7 @@ class Unreached:
         for tenant_id, actions in self._remembered.items():
             for action in actions:
                 actions[action] = self._is_unreached(tenant_id, action)
-            self._show(tenant_id)
+        self._show()
 
     def actions(self) -> list[tuple[str, str]]:
         """The tenants and actions that reach nobody now, as far as they are remembered."""
@@ -73,11 +73,13 @@ class Unreached:
 
     # -- inside
 
-    def _fresh(self, left_out: Collection[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-        fresh = [item for item in left_out if item not in self._looked_at]
-        if len(self._looked_at) + len(fresh) > _LOOKED_AT_MAX:
-            self._looked_at.clear()  # they are looked at again when they are seen again
-        self._looked_at.update(fresh[:_LOOKED_AT_MAX])
+    def _fresh(self, left_out: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those that were not looked at since the destinations changed, or not lately."""
+        fresh = [item for item in left_out if (item[0], item[1][:ACTION_CHARS_MAX]) not in self._looked_at]
+        for tenant_id, action in fresh:
+            if len(self._looked_at) >= _LOOKED_AT_MAX:
+                self._looked_at.clear()
+            self._looked_at.add((tenant_id, action[:ACTION_CHARS_MAX]))
         return fresh
 
     def _is_unreached(self, tenant_id: str, action: str) -> bool:
@@ -102,7 +104,7 @@ class Unreached:
             return
         self._remembered.setdefault(tenant_id, actions)[action] = True
         self._count += 1
-        self._show(tenant_id)
+        self._show()
         structlog.get_logger().warning(Event.ACTION_UNREACHED, tenant=tenant_id, action=action, remedy=_REMEDY)
 
     def _tell_that_it_is_full(self, tenant_id: str) -> None:
@@ -112,6 +114,11 @@ class Unreached:
             detail = "there are more such actions than are remembered: no more of them are told of or counted"
             structlog.get_logger().warning(Event.ACTION_UNREACHED, tenant=tenant_id, detail=detail, remedy=_REMEDY)
 
-    def _show(self, tenant_id: str) -> None:
-        count = sum(self._remembered[tenant_id].values())
-        self._metrics.unreached_actions.labels(tenant_id).set(count)
+    def _show(self) -> None:
+        """Without the tenants, which are the events' own words: whoever reaches the listener may read metrics."""
+        self._metrics.unreached_actions.set(sum(sum(actions.values()) for actions in self._remembered.values()))
+
+
+def _shown(action: str) -> str:
+    """As it may stand on a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in action[:ACTION_CHARS_MAX])

@@ -60,6 +60,18 @@ async def test_a_destination_degrades_and_recovers_before_ones_eyes(console: Tab
         await expect(console.page.locator(".activity")).to_contain_text("Became degraded")
 
 
+async def test_actions_that_no_filter_lets_through_are_named(console: Tab, tenant: Tenant) -> None:
+    """Above the list, as text."""
+    async with WebhookReceiver(format="ndjson") as hook:
+        await tenant.api.create(hook, name="Some", filter={"actions": ["login.*"]})
+        await tenant.api.accept(events(3, tenant_id=tenant.name, action="<b>mint</b>"))
+        await console.sign_in(tenant.key)
+        await expect(console.page.locator(".warnings")).to_have_text(
+            "Warning: No destination's filter lets these actions through: <b>mint</b>."
+        )
+        await console.picture("list-unreached")
+
+
 async def test_a_failed_destination_says_what_was_lost_and_starts_again(
     open_console: OpenTab, own_gateway: GatewayProcess
 ) -> None:

@@ -107,10 +107,10 @@ async def test_actions_that_no_filter_lets_through_are_named(streaming: Gateway)
     for name, seen in (("acme", [unreached]), ("other", [])):
         key = await streaming.make_key(name, "siem:read")
         assert (await streaming.ask("GET", f"{SIEM}/stats", key=key)).json["unreached_actions"] == seen
-    assert b'gateway_unreached_actions{tenant="acme"} 1.0' in (await streaming.ask("GET", "/metrics")).body
+    assert b"gateway_unreached_actions 1.0" in (await streaming.ask("GET", "/metrics")).body
     await streaming.ask("PUT", f"{SIEM}/{one}", json={"filter": {}})
     assert (await streaming.ask("GET", f"{SIEM}/stats")).json["unreached_actions"] == []
-    assert b'gateway_unreached_actions{tenant="acme"} 0.0' in (await streaming.ask("GET", "/metrics")).body
+    assert b"gateway_unreached_actions 0.0" in (await streaming.ask("GET", "/metrics")).body
 
 
 async def test_other_windows_are_refused(gateway: Gateway) -> None:
