@@ -538,6 +538,44 @@ async def test_what_the_filter_leaves_out_is_booked_as_filtered(house: House) ->
     assert house.consumer.ledger().filtered == 4
 
 
+async def test_what_the_filter_leaves_out_is_not_pending_while_the_destination_fails(house: House) -> None:
+    """What comes during an outage is judged at once, not at the next attempt."""
+    provider = Provider(lambda lines: Retry("down"))
+    house.consumer.set_filter(lambda lines: [line.endswith((b'0"}', b'5"}')) for line in lines])
+    house.start(provider)
+    await house.post(1)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    requests = len(provider.requests)
+    await house.post(9)
+    assert len(provider.requests) == requests
+    assert (house.consumer.ledger().filtered, house.consumer.ledger().pending) == (8, 2)
+
+
+async def test_a_changed_filter_is_applied_at_once(house: House) -> None:
+    """To what waits in an outage too; the same filter once more changes nothing."""
+    stream = house.start(Provider(lambda lines: Retry("down")))
+    await house.post(3)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    none = msgspec.structs.replace(DESTINATION, revision=2, filter=Filter(actions=("another",)))
+    await stream.change(none)
+    await house.clock.run_until(lambda: house.consumer.ledger().pending == 0, within_s=1)
+    assert house.consumer.ledger().filtered == 3
+    await stream.change(msgspec.structs.replace(none, revision=3))
+    await house.post(2)
+    assert house.consumer.ledger().filtered == 5
+
+
+async def test_what_a_disabled_destination_would_not_have_got_is_in_no_gap(house: House) -> None:
+    """Its filter holds meanwhile."""
+    house.consumer.set_filter(lambda lines: [line.endswith(b'1"}') for line in lines])
+    stream = house.start(Provider(lambda lines: Delivered()), msgspec.structs.replace(DESTINATION, enabled=False))
+    await house.post(4)
+    await stream.skip_now()
+    (gap,) = await house.consumer.gaps()
+    assert (gap.count, gap.first_id, gap.last_id) == (1, "e1", "e1")
+    assert house.consumer.ledger().filtered == 3
+
+
 async def test_events_count_as_delivered_only_when_acknowledged(house: House) -> None:
     """With acknowledgement a 200 is not enough: events stay pending until confirmed, and come again when they are
     not.
