@@ -252,6 +252,11 @@ class Gateway:
         await self.clock.run_until(task.done)
         return await task
 
+    def let_streams_end(self) -> None:
+        """They look once a second whether the gateway stops."""
+        self.stopping.set()
+        self.clock.advance(1)
+
     async def settled(self, destination_id: str) -> None:
         """Until nothing waits for the destination."""
         consumer = self.queue.consumer(destination_id)

@@ -27,8 +27,9 @@ TENANTS = 20
 class Log:
     """A queue on real files with small segments, and a consumer for each tenant; ``t0``'s takes nothing."""
 
-    def __init__(self, queue: WalQueue, consumers: list[Consumer]) -> None:
+    def __init__(self, queue: WalQueue, consumers: list[Consumer], upkeep: asyncio.Task[None]) -> None:
         self.queue = queue
+        self._upkeep = upkeep
         self.dead, self.healthy = consumers[0], consumers[1:]
         self.dead_bytes = 0
         self.written_bytes = 0
@@ -49,6 +50,11 @@ class Log:
             while (records := await consumer.take(events_max=1000, bytes_max=1 << 20)) is not None:
                 consumer.settle_delivered(records.positions)
 
+    async def stop_upkeep(self) -> None:
+        """Nothing is freed and nobody gives anything up any more."""
+        self._upkeep.cancel()
+        await asyncio.wait({self._upkeep})
+
     def _entry(self, tenant: int, size: int) -> Entry:
         payload = b'{"id":"t%d-%d","p":"%s"}' % (tenant, self._numbers[tenant], b"x" * size)
         return Entry(Subject(SubjectKind.TENANT, f"t{tenant}"), payload, 1)
@@ -65,9 +71,9 @@ async def log(tmp_path: Path) -> AsyncIterator[Log]:
     queue = await open_queue(DiskFiles(tmp_path / "data"), settings, clock=SystemClock(), metrics=Metrics())
     running = asyncio.create_task(queue.run())
     consumers = [await queue.add_consumer(f"siem_{n}", f"t{n}") for n in range(TENANTS)]
-    yield Log(queue, consumers)
-    running.cancel()
-    await asyncio.wait({running})
+    log = Log(queue, consumers, running)
+    yield log
+    await log.stop_upkeep()
     await queue.close()
 
 
@@ -107,6 +113,7 @@ async def test_the_failing_give_up_first_and_the_slow_lose_nothing(log: Log) -> 
             await asyncio.sleep(0.02)
         await log.deliver()
     await _eventually(lambda: not log.queue.status().problem)
+    await log.stop_upkeep()
     for consumer in failing:
         books, gaps = consumer.ledger(), await consumer.gaps()
         assert books.balanced

@@ -46,6 +46,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             if streams:
                 for part in (gateway.supervisor.run(), gateway.queue.run()):
                     resources.push_async_callback(_end, asyncio.create_task(part))
+                resources.callback(gateway.let_streams_end)
             return gateway
 
         yield begin

@@ -177,15 +177,9 @@ async def world() -> AsyncIterator[World]:
         gateway.wire.answer = answering
         tasks = [asyncio.create_task(part) for part in (gateway.supervisor.run(), gateway.queue.run())]
         resources.push_async_callback(_end, tasks)
-        resources.callback(_let_streams_end, gateway)
+        resources.callback(gateway.let_streams_end)
         keys = {tenant: await gateway.make_key(tenant, *ALL_SCOPES) for tenant in TENANTS}
         yield World(gateway, keys)
-
-
-def _let_streams_end(gateway: Gateway) -> None:
-    """They look once a second whether the gateway stops."""
-    gateway.stopping.set()
-    gateway.clock.advance(1)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
