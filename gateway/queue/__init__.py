@@ -117,8 +117,11 @@ class Ledger(msgspec.Struct, frozen=True):
     balanced: bool
 
     def imbalance(self) -> int:
-        """Events that ingest wrote and nobody accounts for; below zero when more are accounted for than there were."""
-        return self.accepted - (self.delivered + self.dead_lettered + self.dropped + self.filtered + self.pending)
+        """Events that ingest wrote and nobody accounts for; below zero when more are accounted for than there were, or
+        when a count is itself below zero, which hides as many in another.
+        """
+        settled = self.delivered + self.dead_lettered + self.dropped + self.filtered
+        return self.accepted - settled - self.pending or min(0, self.dead_lettered, self.pending)
 
 
 class Backlog(msgspec.Struct, frozen=True):

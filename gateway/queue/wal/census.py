@@ -21,8 +21,8 @@ class Books(msgspec.Struct, frozen=True):
     """One consumer's, as of the last checkpoint. ``accepted`` is what the log gave it, by the log's own numbers.
 
     ``unreadable`` events behind the floor are in no sound frame; some may be settled out of order. ``imbalance`` is
-    what the two sides disagree about: events that the cursor passed against those that the counters know, and dropped
-    events against those in gaps.
+    what the two sides disagree about: events that the cursor passed against those that the counters know, dropped ones
+    against those in gaps, and what a count is below zero.
     """
 
     id: str
@@ -88,7 +88,7 @@ class Census:
         settled = counters.delivered + counters.dead_lettered + counters.dropped + counters.filtered
         dead_lettered, pending = counters.dead_lettered - replays, end - begun - passed
         in_gaps = sum(gap.count for gap in gaps.values())
-        imbalance = passed - settled or counters.dropped - in_gaps
+        imbalance = passed - settled or counters.dropped - in_gaps or min(0, dead_lettered, pending)
         return Books(
             id=state.consumer_id,
             tenant_id=state.tenant_id,
@@ -102,7 +102,7 @@ class Census:
             unreadable=sum(hole.events for hole in self.holes(state)),
             gaps=len(gaps),
             imbalance=imbalance,
-            balanced=imbalance == 0 and min(dead_lettered, pending) >= 0,
+            balanced=imbalance == 0,
         )
 
     def holes(self, state: CursorState) -> Iterator[Hole]:
