@@ -16,7 +16,6 @@ from gateway.config import Delivery, Queue, RetryPolicy
 from gateway.delivery.attempt import Sender
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.worker import Worker
-from gateway.destinations.store import Destination, Filter
 from gateway.errors import ConnectFailed, TimedOut
 from gateway.providers.codec import (
     AckReport,
@@ -41,6 +40,7 @@ from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
+from tests.destinations import destination
 from tests.inline_threads import inline_loop, inline_threads
 from tests.memory_files import MemoryFiles
 
@@ -55,20 +55,7 @@ WELL, POISON, DULL = b'"well"', b'"poison"', b'"dull"'
 FAULTS = ("hang", "break", "slow", "busy", "throttle", "deny", "part", "cut", "refuse")
 
 
-_DESTINATION = Destination(
-    id="siem_1",
-    tenant_id="t",
-    provider="fake",
-    endpoint="http://siem",
-    enabled=True,
-    name="",
-    options={},
-    filter=Filter(),
-    sealed_credentials=b"",
-    credentials_set=(),
-    created_at_s=0,
-    updated_at_s=0,
-)
+_DESTINATION = destination(provider="fake")
 
 
 def _matches(lines: Sequence[bytes]) -> list[bool]:

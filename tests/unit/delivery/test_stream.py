@@ -42,6 +42,7 @@ from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
+from tests.destinations import destination
 
 Decide = Callable[[list[bytes]], Outcome | TransportError]
 
@@ -101,20 +102,7 @@ class AcknowledgingProvider(Provider):
         return AckReport(frozenset(self.confirmed))
 
 
-DESTINATION = Destination(
-    id="siem_1",
-    tenant_id="t",
-    provider="fake",
-    endpoint="http://siem",
-    enabled=True,
-    name="",
-    options={},
-    filter=Filter(),
-    sealed_credentials=b"",
-    credentials_set=(),
-    created_at_s=0,
-    updated_at_s=0,
-)
+DESTINATION = destination(provider="fake")
 
 
 class House:

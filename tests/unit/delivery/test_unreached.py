@@ -13,6 +13,7 @@ from gateway.delivery.unreached import ACTION_CHARS_MAX, ACTIONS_IN_ALL_MAX, ACT
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.store import Destination, Filter
 from gateway.telemetry import Event, Metrics
+from tests.destinations import destination
 
 LOGINS = Filter(actions=("login.*",))
 
@@ -43,26 +44,7 @@ class House:
 
 @pytest.fixture
 def house() -> House:
-    return House(
-        Destination(
-            id="siem_1",
-            tenant_id="acme",
-            provider="webhook",
-            endpoint="https://siem.example/",
-            enabled=True,
-            name="",
-            options={},
-            filter=Filter(),
-            sealed_credentials=b"",
-            credentials_set=(),
-            ordered=False,
-            deleting=False,
-            revision=1,
-            resumed_at_s=0,
-            created_at_s=0,
-            updated_at_s=0,
-        )
-    )
+    return House(destination(tenant_id="acme"))
 
 
 def test_an_action_is_told_of_once(house: House) -> None:

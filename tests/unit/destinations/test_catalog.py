@@ -13,24 +13,12 @@ from msgspec.structs import replace
 
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.snapshot_file import SnapshotFile
-from gateway.destinations.store import ApiKey, Destination, Filter, Scope, Snapshot
+from gateway.destinations.store import ApiKey, Destination, Scope, Snapshot
 from gateway.errors import ConfigError, Conflict, NotFound, StoreUnavailable
+from tests.destinations import destination
 from tests.stores import MemoryContents, MemoryStore
 
-ONE = Destination(
-    id="siem_one",
-    tenant_id="*",
-    provider="splunk",
-    endpoint="https://splunk.example.com:8088",
-    enabled=True,
-    name="One",
-    options={},
-    filter=Filter(),
-    sealed_credentials=b"sealed",
-    credentials_set=("token",),
-    created_at_s=1.0,
-    updated_at_s=1.0,
-)
+ONE = destination(id="siem_one", name="One", created_at_s=1.0)
 TWO = replace(ONE, id="siem_two", created_at_s=2.0)
 KEY = ApiKey("key_one", "t", "Key", (Scope.EVENTS_WRITE,), "digest", "tl_live_abcd", 1.0)
 

@@ -15,9 +15,10 @@ from gateway.destinations.rotation import Resealed, reseal, rotate_kept_key
 from gateway.destinations.secrets import SecretBox, generate_secret_key
 from gateway.destinations.snapshot_file import SnapshotFile
 from gateway.destinations.sqlite import SqliteStore
-from gateway.destinations.store import Destination, Filter
+from gateway.destinations.store import Destination
 from gateway.errors import ConfigError, Conflict, StoreError
 from gateway.providers.codec import Secret
+from tests.destinations import destination
 from tests.stores import MemoryContents, MemoryStore
 
 OLD, NEW = "the old key of the tests", "the new key of the tests"
@@ -25,15 +26,8 @@ OLD, NEW = "the old key of the tests", "the new key of the tests"
 
 def row(number: int, box: SecretBox | None) -> Destination:
     sealed = box.seal({"token": Secret(f"token {number}")}) if box is not None else b""
-    return Destination(
+    return destination(
         id=f"siem_{number}",
-        tenant_id="t",
-        provider="splunk",
-        endpoint="https://h",
-        enabled=True,
-        name="",
-        options={},
-        filter=Filter(),
         sealed_credentials=sealed,
         credentials_set=("token",),
         created_at_s=float(number),
@@ -218,8 +212,8 @@ async def test_what_was_sealed_before_is_gone_from_the_file(tmp_path: Path) -> N
     path, box = tmp_path / "destinations.db", SecretBox(OLD)
     store = SqliteStore(path)
     rows = [row(number, box) for number in range(20)]
-    for destination in rows:
-        await store.create_destination(destination)
+    for stored_row in rows:
+        await store.create_destination(stored_row)
     await reseal(store, SecretBox(f"{NEW},{OLD}"))
     await store.close()
     assert traces(tmp_path, [destination.sealed_credentials for destination in rows]) == []
