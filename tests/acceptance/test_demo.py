@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ import pytest
 from gateway.demo.receivers import KINDS
 
 RUN_S_MAX = 90.0
-
-
-@pytest.fixture(autouse=True)
-def _hangup_ends() -> Iterator[None]:
-    """As at a terminal: with ``nohup make test`` the demo would inherit that it is to be ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 async def start(folder: Path, *, seconds: int, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
