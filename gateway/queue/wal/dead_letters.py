@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from gateway.queue import DeadLetter, Subject, SubjectKind
+from gateway.queue.ranges import runs_of
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import File, Files, make_durable
 from gateway.telemetry import Event
@@ -31,6 +32,7 @@ _FOLDER = "dead-letters"
 _ASIDE = ".orphaned-"
 _WHAT = "dead letters that cannot be read any more"
 _WHAT_OF_REPLAY = "which dead letters were about to be replayed; those of an unfinished replay are replayed twice"
+COPIED_AT_ONCE = 16  # letters; each may weigh as much as an event may
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 T = TypeVar("T")
@@ -76,8 +78,7 @@ class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter.
 
     ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``lost`` counts the dead
-    letters that were found unreadable and left out since the file was opened. ``doubtful`` ones are listed and may be
-    gone at the next start: a failing disk does not tell whether it removed them.
+    letters that were found unreadable and left out since the file was opened.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class DeadLetterFile:
         self._file: File | None = None
         self._is_suspect = False  # the disk failed it: it is read and never written or synced again
         self._replay: _Replay | None = None  # begun, and not known to have come into the lane
-        self.lost = self.doubtful = 0
+        self._doubtful = 0
+        self._gone = 0  # letters in the file that are none any more
+        self.lost = 0
         if files.exists(self.name):
             self._restore(replay_end)
 
@@ -125,6 +128,18 @@ class DeadLetterFile:
         return len(self._numbers)
 
     @property
+    def doubtful(self) -> int:
+        """How many are listed and may be gone at the next start: a failing disk does not tell whether it removed
+        them, or whether it took a replay's events.
+        """
+        return self._doubtful + (len(self._replay.numbers) if self._replay is not None else 0)
+
+    @property
+    def is_mostly_gone(self) -> bool:
+        """Whether the file is worth writing anew for what it holds in vain."""
+        return self._gone > 0 and self._gone >= len(self._numbers)
+
+    @property
     def disk_bytes(self) -> int:
         return self._end if self._file is not None else 0
 
@@ -133,7 +148,8 @@ class DeadLetterFile:
         new = sorted((letter for letter in letters if not self._has(letter.number)), key=lambda letter: letter.number)
         if not new:
             return
-        buffers, places = self._frames(new, self._prepared())
+        start = self._prepared()
+        buffers, places = self._frames(new, start, synced_end=start)
         self._append(buffers)
         for letter, place in zip(new, places, strict=True):
             at = bisect_left(self._numbers, letter.number)
@@ -150,6 +166,7 @@ class DeadLetterFile:
         looked at. What cannot be read is left out, forgotten and counted as ``lost``.
         """
         letters: list[DeadLetter] = []
+        unreadable: list[int] = []
         looked_at, size_bytes = 0, 0
         for number in numbers:
             letter = self._read(self._places[bisect_left(self._numbers, number)])
@@ -157,11 +174,12 @@ class DeadLetterFile:
                 break
             looked_at += 1
             if letter is None:
-                self._leave_out([number])
-                self.lost += 1
+                unreadable.append(number)
             else:
                 letters.append(letter)
                 size_bytes += len(letter.line)
+        self._leave_out(unreadable)
+        self.lost += len(unreadable)
         return letters, looked_at
 
     def begin_replay(self, numbers: Sequence[int], begin: int) -> None:
@@ -205,10 +223,10 @@ class DeadLetterFile:
 
     def remove(self) -> None:
         self._is_suspect = self._file is not None  # until its name is durably gone
-        self.doubtful = len(self._numbers)
+        self._doubtful = len(self._numbers)
         self._files.unlink([self.name])
         self.close()
-        self._is_suspect, self.doubtful = False, 0
+        self._is_suspect, self._doubtful, self._gone = False, 0, 0
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
 
     def close(self) -> None:
@@ -221,10 +239,11 @@ class DeadLetterFile:
         return at < len(self._numbers) and self._numbers[at] == number
 
     def _leave_out(self, numbers: Sequence[int]) -> None:
-        for number in numbers:
-            at = bisect_left(self._numbers, number)
-            del self._numbers[at]
-            del self._places[at]
+        """Ascending numbers of letters that are there: by runs, since each removal moves all that lies behind."""
+        for low, high in reversed(list(runs_of([bisect_left(self._numbers, number) for number in numbers]))):
+            del self._numbers[low:high]
+            del self._places[low:high]
+        self._gone += len(numbers)
 
     def _prepared(self) -> int:
         """Where the next frame goes, in a file that takes one."""
@@ -259,7 +278,7 @@ class DeadLetterFile:
             raise
         self._file = file
 
-    def _frames(self, letters: Sequence[DeadLetter], start: int) -> tuple[list[bytes], list[int]]:
+    def _frames(self, letters: Sequence[DeadLetter], start: int, *, synced_end: int) -> tuple[list[bytes], list[int]]:
         buffers: list[bytes] = []
         places = []
         end = start
@@ -271,7 +290,7 @@ class DeadLetterFile:
                 payload=msgspec.msgpack.encode(letter),
                 sequence=letter.number,
                 events=1,
-                synced_end=start,
+                synced_end=synced_end,
             )
             buffers += frame
             places.append(end)
@@ -300,22 +319,44 @@ class DeadLetterFile:
         return None
 
     def _rewrite(self, numbers: Sequence[int]) -> None:
-        letters = [letter for number in numbers for letter in self.page(after=number - 1, limit=1)]
         temporary = f"{self.name}.tmp"
-        buffers, places = self._frames(letters, segment.HEADER_BYTES)
-        if self._replay is not None:
-            buffers += self._replay_frame(self._replay, segment.HEADER_BYTES)
-        self._files.replace(temporary, b"".join([segment.encode_header(self._header), *buffers]))
-        self._is_suspect = True  # from here on the open file may have no name
-        self.doubtful = len(self._numbers) - len(letters)
-        self._files.rename(temporary, self.name)
-        file = self._files.open(self.name, writable=True)
+        self._files.unlink([temporary])
+        file = self._files.create(temporary, 0)
+        try:
+            kept, places, end = self._copy(numbers, file)
+            file.sync(0)
+            self._is_suspect = True  # from here on the open file may have no name
+            self._doubtful = len(self._numbers) - len(kept)
+            self._files.rename(temporary, self.name)
+        except OSError:
+            file.close()
+            with contextlib.suppress(OSError):  # a full disk must not become fuller by it
+                self._files.unlink([temporary])
+            raise
         self.close()
-        self._file, self._is_suspect, self.doubtful = file, False, 0
-        self.lost += len(numbers) - len(letters)
-        self._numbers = array("Q", [letter.number for letter in letters])
-        self._places = array("Q", places)
-        self._end = segment.HEADER_BYTES + sum(map(len, buffers))
+        self._file, self._is_suspect, self._doubtful, self._gone = file, False, 0, 0
+        self.lost += len(numbers) - len(kept)
+        self._numbers, self._places, self._end = kept, places, end
+
+    def _copy(self, numbers: Sequence[int], file: File) -> tuple[array[int], array[int], int]:
+        """What can be read of these, in pieces, and the replay under way. Returns the numbers, their places, and where
+        they end.
+        """
+        kept, places, end = array("Q"), array("Q"), segment.HEADER_BYTES
+        file.write_at(0, [segment.encode_header(self._header)])
+        for start in range(0, len(numbers), COPIED_AT_ONCE):
+            piece = numbers[start : start + COPIED_AT_ONCE]
+            letters = [letter for number in piece for letter in self.page(after=number - 1, limit=1)]
+            buffers, at = self._frames(letters, end, synced_end=segment.HEADER_BYTES)
+            file.write_at(end, buffers)
+            kept.extend(letter.number for letter in letters)
+            places.extend(at)
+            end += sum(map(len, buffers))
+        if self._replay is not None:
+            frame = self._replay_frame(self._replay, segment.HEADER_BYTES)
+            file.write_at(end, frame)
+            end += sum(map(len, frame))
+        return kept, places, end
 
     def _restore(self, replay_end: int) -> None:
         """Walk the file up to the end of its last sound frame."""
@@ -327,12 +368,12 @@ class DeadLetterFile:
                 self._files, self.name, at, segment.COPIES_AT[1], "one of two copies of the header; it costs nothing"
             )
         found: dict[int, int] = {}
-        replays: list[_Replay] = []
+        replays: list[tuple[_Replay, list[int | None]]] = []  # with the places of its letters at that time
         for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
             match item:
                 case segment.Located(position=position, header=header, body=body) if body is not None:
                     if header.kind == record.Kind.REPLAY and (replay := _decode(header, body, _Replay)) is not None:
-                        replays.append(replay)
+                        replays.append((replay, [found.get(number) for number in replay.numbers]))
                     elif header.kind != record.Kind.REPLAY and _decode(header, body, DeadLetter) is not None:
                         found[header.sequence] = position
                     else:
@@ -341,8 +382,10 @@ class DeadLetterFile:
                     self._report(self._files, self.name, position, length, _what(header))
                 case segment.End(position=position):
                     self._end, self._torn_bytes = position, size - position
-        for number in _replayed(replays, replay_end):
-            found.pop(number, None)
+        for number, place in _replayed(replays, replay_end):
+            if place is not None and found.get(number) == place:  # and not stored again since
+                del found[number]
+                self._gone += 1
         self._numbers = array("Q", sorted(found))
         self._places = array("Q", [found[number] for number in self._numbers])
 
@@ -357,11 +400,14 @@ def _what(header: record.Header | None) -> str:
     return _WHAT_OF_REPLAY if header is not None and header.kind == record.Kind.REPLAY else _WHAT
 
 
-def _replayed(replays: Sequence[_Replay], replay_end: int) -> Iterator[int]:
-    """The dead letters that the lane of replays has. Where one replay begins the one before it ends, at the latest."""
-    ends = [*(replay.begin for replay in replays), replay_end][1:]
-    for replay, end in zip(replays, ends, strict=True):
-        yield from replay.numbers[: max(0, min(end, replay_end) - replay.begin)]
+def _replayed(replays: Sequence[tuple[_Replay, list[int | None]]], replay_end: int) -> Iterator[tuple[int, int | None]]:
+    """The dead letters that the lane of replays has, and where each stood when its replay was written down. Where one
+    replay begins the one before it ends, at the latest.
+    """
+    ends = [*(replay.begin for replay, _ in replays), replay_end][1:]
+    for (replay, places), end in zip(replays, ends, strict=True):
+        reached = max(0, min(end, replay_end) - replay.begin)
+        yield from list(zip(replay.numbers, places, strict=True))[:reached]
 
 
 def _decode(header: record.Header, body: bytes, type_: type[T]) -> T | None:

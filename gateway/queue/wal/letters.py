@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -97,16 +97,16 @@ class Letters:
         """As ``Consumer.replay_dead_letters``."""
         replayed = 0
         async with self._lock:
-            chosen = self._chosen(numbers)
+            chosen, at = self._chosen(numbers), 0
             try:
-                while chosen:
-                    letters, looked_at = await self._change(partial(self._read, chosen[:REPLAY_CHUNK]))
+                while at < len(chosen):
+                    letters, looked_at = await self._change(partial(self._read, chosen[at : at + REPLAY_CHUNK]))
                     if letters:
                         await self._replay(letters)
                     replayed += len(letters)
-                    chosen = chosen[looked_at:]
+                    at += looked_at
             finally:
-                if replayed:
+                if self._file.is_mostly_gone:
                     await self._tidy()
         return replayed
 
@@ -131,7 +131,7 @@ class Letters:
         """Letters that turn out to be unreadable on the way are booked."""
         lost_before = self._file.lost
         try:
-            return await self._log.in_thread(change)
+            return await _to_its_end(self._log.in_thread(change))
         finally:
             if self._file.lost > lost_before:
                 self._book_lost(self._file.lost - lost_before)
@@ -152,25 +152,16 @@ class Letters:
             self._mark_changed()
 
     async def _replay(self, letters: Sequence[DeadLetter]) -> None:
-        numbers = [letter.number for letter in letters]
-        payload = b"\n".join([letter.line for letter in letters])
         async with self._departure(len(letters)):
             self._log.check_commits()
-            begin = self._log.end_sequence(self._replays)
-            await self._log.in_thread(lambda: self._file.begin_replay(numbers, begin))
-            await self._append(Entry(self._replays, payload, len(letters)))
-            self._file.end_replay()
+            await _to_its_end(self._put_back(letters))
 
-    async def _append(self, entry: Entry) -> None:
-        """Cancelled, it still waits for the end: only then is it known what the lane of replays has."""
-        append = asyncio.ensure_future(self._log.append([entry]))
-        try:
-            await asyncio.shield(append)
-        except asyncio.CancelledError:
-            await asyncio.wait([append])
-            if append.exception() is None:
-                self._file.end_replay()
-            raise
+    async def _put_back(self, letters: Sequence[DeadLetter]) -> None:
+        numbers, begin = [letter.number for letter in letters], self._log.end_sequence(self._replays)
+        payload = b"\n".join([letter.line for letter in letters])
+        await self._log.in_thread(lambda: self._file.begin_replay(numbers, begin))
+        await self._log.append([Entry(self._replays, payload, len(letters))])
+        self._file.end_replay()
 
     async def _tidy(self) -> None:
         """Free what replayed letters take on disk. They are gone without it, so a disk that fails is only told of."""
@@ -178,3 +169,20 @@ class Letters:
             await self._change(self._file.mend)
         except OSError as error:
             structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[self._file.name])
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """Wait for it though this task is cancelled meanwhile, which is then raised: what is half done to a file, or on its
+    way into the log, would else go on beside whatever comes next.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()  # nobody else will ask
+        raise cancelled
+    return task.result()

@@ -318,7 +318,10 @@ class WalQueue:
 
     async def evict(self, consumer_id: str, until: Place) -> None:
         detail = "the queue's disk budget was reached while this destination was failing"
-        dropped = await self._consumers[consumer_id].drop_until(until, GapReason.DISK_BUDGET, detail)
+        consumer = self._consumers.get(consumer_id)
+        if consumer is None:  # removed meanwhile
+            return
+        dropped = await consumer.drop_until(until, GapReason.DISK_BUDGET, detail)
         structlog.get_logger().warning(Event.LOG_FULL, destination=consumer_id, dropped=dropped)
 
     async def save(self) -> None:
@@ -376,7 +379,8 @@ class WalQueue:
             journal = self._journal
             await asyncio.shield(self.in_thread(lambda: journal.begin(log_end, everything)))
         for state in everything:
-            self._consumers[state.consumer_id].journaled_floor = state.floor
+            if (consumer := self._consumers.get(state.consumer_id)) is not None:
+                consumer.journaled_floor = state.floor
 
     def _close_files(self) -> None:
         for consumer in self._consumers.values():

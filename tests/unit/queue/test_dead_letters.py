@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from gateway.queue import DeadLetter
-from gateway.queue.wal.dead_letters import DeadLetterFile
+from gateway.queue.wal.dead_letters import COPIED_AT_ONCE, DeadLetterFile
 from tests.memory_files import MemoryFiles
 
 LOG_ID = bytes(16)
@@ -71,6 +71,43 @@ def test_a_replay_under_way_is_not_forgotten_when_the_file_is_written_anew() -> 
     file.forget([2])
     assert opened(files, replay_end=7).all_numbers() == [1, 3]
     assert opened(files, replay_end=8).all_numbers() == [3]
+
+
+def test_a_letter_that_was_stored_again_after_its_replay_stays() -> None:
+    """What was written down is of the letters before it."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2))
+    file.begin_replay([1], 0)
+    file.end_replay()
+    file.add(letters(1))
+    assert opened(files, replay_end=1).all_numbers() == [1, 2]
+
+
+def test_a_long_file_is_written_anew_in_pieces() -> None:
+    """However many letters there are, with what is under way."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(*range(1, 5 * COPIED_AT_ONCE), size=50))
+    file.begin_replay([5], 0)
+    file.forget([3])
+    assert opened(files).page(after=0, limit=1000) == letters(1, 2, *range(4, 5 * COPIED_AT_ONCE), size=50)
+    assert 5 not in opened(files, replay_end=1).all_numbers()
+
+
+def test_a_file_is_worth_writing_anew_when_half_of_it_is_gone() -> None:
+    """Also after a start."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3, 4, 5))
+    file.begin_replay([2, 3], 0)
+    file.end_replay()
+    before = file.is_mostly_gone
+    file.begin_replay([5], 2)
+    file.end_replay()
+    assert (before, file.is_mostly_gone, opened(files, replay_end=3).is_mostly_gone) == (False, True, True)
+    file.mend()
+    assert (file.is_mostly_gone, file.all_numbers()) == (False, [1, 4])
 
 
 def test_a_finished_replay_leaves_nothing_behind() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -20,6 +22,7 @@ from gateway.queue import Consumer, Entry, GapReason, Refused, Subject, SubjectK
 from gateway.queue.wal import damage
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.inspect import inspect_directory
+from gateway.queue.wal.journal import Journal
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Event as LogEvent
@@ -243,22 +246,100 @@ async def test_a_dead_letter_whose_removal_failed_is_not_taken_for_damaged(
 
 
 async def test_a_replay_is_over_when_its_events_are_in_the_log(opened: Opened) -> None:
-    """A disk that fails to remove the letters brings none of them back: not by another replay, not by a crash."""
+    """A disk that fails to write the file anew brings none of its letters back, by another replay or by a crash."""
     queue = await opened.open()
     a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(n) for n in range(3)])
     await refuse(a, 0, 1, 2)
     opened.files.fail("rename", "dead-letters/", times=2)
-    assert await a.replay_dead_letters([1]) == 1
-    assert await a.replay_dead_letters([1]) == 0
+    assert await a.replay_dead_letters([1, 2]) == 2
+    assert await a.replay_dead_letters([1, 2]) == 0
     again: Consumer | None = a
     for _ in range(2):
         assert again is not None
-        assert [letter.event_id for letter in await again.dead_letters()] == ["a-1", "a-2"]
+        assert [letter.event_id for letter in await again.dead_letters()] == ["a-2"]
         ledger = again.ledger()
-        assert (ledger.accepted, ledger.dead_lettered, ledger.pending, ledger.balanced) == (3, 2, 1, True)
+        assert (ledger.accepted, ledger.dead_lettered, ledger.pending, ledger.balanced) == (3, 1, 2, True)
         again = (await opened.crash()).consumer("siem_a") if again is a else again
-    assert await drained(again) == expected([0])
+    assert opened.files.failed
+    assert await drained(again) == expected([0, 1])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_replay_whose_commit_failed_is_whole_or_not_there(opened: Opened, times: int) -> None:
+    """A crash may bring its events back, or not: each is replayed or a dead letter, and none is taken for damaged."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(3)])
+    await refuse(a, 0, 1, 2)
+    opened.files.fail("sync", "log/", times=times)
+    with suppress(QueueUnavailable):
+        await a.replay_dead_letters([1, 2])
+    await queue.checkpoint()
+    again = (await opened.crash()).consumer("siem_a")
+    assert again is not None
+    letters = {letter.event_id for letter in await again.dead_letters()}
+    ledger = again.ledger()
+    assert (ledger.accepted, ledger.dropped, ledger.balanced) == (3, 0, True)
+    assert ledger.dead_lettered == len(letters)
+    assert {line[7:10].decode() for line in await drained(again)} | letters == {"a-0", "a-1", "a-2"}
+    assert await again.gaps() == []
+
+
+async def test_a_deletion_that_is_cut_off_is_no_damage(opened: Opened) -> None:
+    """A stop in the midst of it waits for its end."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(3)])
+    await refuse(a, 0, 1, 2)
+    begun, held = threading.Event(), threading.Event()
+    rename = opened.files.rename
+
+    def slow(old: str, new: str) -> None:
+        if old.startswith("dead-letters/"):
+            begun.set()
+            held.wait()
+        rename(old, new)
+
+    with mock.patch.object(opened.files, "rename", slow):
+        deleting = asyncio.create_task(a.delete_dead_letters([1]))
+        await asyncio.to_thread(begun.wait)
+        deleting.cancel()
+        deleting.cancel()
+        await asyncio.sleep(0)
+        held.set()
+        with pytest.raises(asyncio.CancelledError):
+            await deleting
+    await opened.close()
+    again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
+    assert again is not None
+    assert [letter.event_id for letter in await again.dead_letters()] == ["a-1", "a-2"]
+    assert (again.ledger().dead_lettered, again.ledger().dropped, await again.gaps()) == (3, 0, [])
+
+
+async def test_a_consumer_may_go_while_the_journal_begins_anew(opened: Opened) -> None:
+    """The checkpoint under way ends well, and the next one is without it."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_a", "a")
+    b = await queue.add_consumer("siem_b", "b")
+    begun, held = threading.Event(), threading.Event()
+    rename = opened.files.rename
+
+    def slow(old: str, new: str) -> None:
+        begun.set()
+        held.wait()
+        rename(old, new)
+
+    with mock.patch.object(opened.files, "rename", slow), mock.patch.object(Journal, "fits", return_value=False):
+        b.set_memo(b"changed")
+        checkpoint = asyncio.create_task(queue.checkpoint())
+        await asyncio.to_thread(begun.wait)
+        removing = asyncio.create_task(queue.remove_consumer("siem_a"))
+        await asyncio.sleep(0)
+        held.set()
+        await checkpoint
+        await removing
+    assert (await opened.crash()).consumer_ids() == ["siem_b"]
 
 
 async def test_a_replay_that_the_log_did_not_take_leaves_its_letters(opened: Opened) -> None:
