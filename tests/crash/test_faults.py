@@ -43,6 +43,7 @@ class Countdown:
 
 
 INSISTED_MAX = 100
+MOMENTS_MAX = 4
 
 
 class Trial:
@@ -52,6 +53,8 @@ class Trial:
         """After ``starts_max`` starts that failed the disk gets larger."""
         self.lab, self.disk, self.oracle = lab, disk, Oracle()
         self.told: list[str] = []
+        self._moments: list[tuple[SimulatedDisk, Oracle]] = []
+        self._is_moment = False
         self._starts_max = starts_max
         self.life = self._opened()
 
@@ -73,13 +76,25 @@ class Trial:
             return None
 
     def attempt(self, operation: Callable[[], object]) -> bool:
+        """Moments at which a crash is likely to find something undecided are kept: behind what was refused, and behind
+        what comes next.
+        """
         try:
             operation()
         except Faulty as fault:
             self.told.append(str(fault))
+            self._keep_moment()
+            self._is_moment = True
             self.life.clock.advance(2)
             return False
+        if self._is_moment:
+            self._keep_moment()
+            self._is_moment = False
         return True
+
+    def _keep_moment(self) -> None:
+        if len(self._moments) < MOMENTS_MAX:
+            self._moments.append((self.disk.after_power_cut(EVERYTHING), self.oracle.copy()))
 
     def run(self) -> None:
         """Everything that makes calls of another kind, in as few of them as may be."""
@@ -124,11 +139,15 @@ class Trial:
         self.life.append(("a", 1, 10), ("b", 1, 10))
 
     def wrong(self) -> list[str]:
-        """Of the queue as it runs, and then of what a crash leaves of it."""
+        """Of the queue as it runs, of what a crash leaves of it, and of what one at a moment kept would have left."""
         wrong = self.oracle.differences(self.life.findings()) + self.disk.violations
         wrong += [str(line) for line in self.life.corrupt]
         survival = (NOTHING, EVERYTHING, random_survival(self.disk.calls))[self.disk.calls % 3]
-        return wrong + examine(self.lab, self.disk.after_power_cut(survival), self.oracle)[0]
+        wrong += examine(self.lab, self.disk.after_power_cut(survival), self.oracle)[0]
+        for disk, oracle in self._moments:
+            disk.capacity = None
+            wrong += [f"at the fault: {text}" for text in examine(self.lab, disk, oracle)[0]]
+        return wrong
 
 
 def calls_of_a_trial(lab: Lab) -> int:

@@ -8,7 +8,7 @@ What is on disk::
     log/<first offset>-<id>.idx    what a sealed segment holds of each subject; lost or damaged: made anew by a scan
     log/spare-<id>.tmp             the next segment, filled with zeros ahead of use
     cursors/<generation>.journal   checkpoints of all consumers, appended; the newest two generations are kept
-    dead-letters/<consumer>.log    events that a provider refused for good
+    dead-letters/<consumer>.log    events that a provider refused for good, and which of them are being replayed
     damaged/<file>@<byte>          copies of damaged bytes, for an operator
 
 An event's *offset* is its number in the log; its *sequence* is its number within its subject. Both never go back. A
@@ -29,7 +29,9 @@ on the same file: the file is given up for writing and the batch goes into a new
 - between making a segment and giving it its name: a ``.tmp`` file, removed at the next start.
 - between a settlement and its checkpoint: that settlement is forgotten with its counters; the events come again.
 - between a checkpoint and the removal of a segment: a segment that nobody needs, removed at the next start.
-- between storing a dead letter and its checkpoint: the event is sent again; if it is refused again it is found stored.
+- between storing a dead letter and its checkpoint: a letter that settles its event by itself at the next start.
+- within a replay of dead letters: what was to be replayed stands beside the letters, and what of it came into the log,
+  as the start finds it, is a dead letter no more.
 
 *What damage costs* (bytes that are not what was written, wherever and whatever they are): the events in them, which
 each consumer books as a gap from the numbers of the frames around, exactly as many as there were; nothing of another
