@@ -13,58 +13,24 @@ replay that is cut off, by a crash or a failing disk, leaves no event both repla
 from __future__ import annotations
 
 import contextlib
-import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Self, TypeVar
 
 import msgspec
-import structlog
 
 from gateway.queue import DeadLetter, Subject, SubjectKind
 from gateway.queue.ranges import runs_of
 from gateway.queue.wal import damage, record, segment
+from gateway.queue.wal.dead_letter_folder import path_of
 from gateway.queue.wal.files import File, Files, make_durable
-from gateway.telemetry import Event
 
-_FOLDER = "dead-letters"
-_ASIDE = ".orphaned-"
 _WHAT = "dead letters that cannot be read any more"
 _WHAT_OF_REPLAY = "which dead letters were about to be replayed; those of an unfinished replay are replayed twice"
 COPIED_AT_ONCE = 16  # letters; each may weigh as much as an event may
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 T = TypeVar("T")
-
-
-def consumer_ids(files: Files) -> list[str]:
-    """Whose dead letters there are."""
-    return [name.removesuffix(".log") for name in files.names(_FOLDER) if name.endswith(".log")]
-
-
-def remove_strays(files: Files, consumer_ids: Sequence[str]) -> None:
-    """Remove what consumers that are gone left behind, and files that were never finished."""
-    kept = {f"{consumer_id}.log" for consumer_id in consumer_ids}
-    strays = [name for name in files.names(_FOLDER) if name not in kept and _ASIDE not in name]
-    files.unlink([f"{_FOLDER}/{name}" for name in strays])
-
-
-def set_aside(files: Files, generation: int, known_ids: Sequence[str]) -> None:
-    """Keep the files of all others under other names, for an operator: their numbers mean nothing once the cursor is
-    lost.
-    """
-    known = {f"{consumer_id}.log" for consumer_id in known_ids}
-    names = [f"{_FOLDER}/{name}" for name in files.names(_FOLDER) if name.endswith(".log") and name not in known]
-    for name in names:
-        files.rename(name, f"{name}{_ASIDE}{generation}")
-    structlog.get_logger().error(
-        Event.LOG_CORRUPT,
-        file="cursors",
-        detail="checkpoints are damaged: destinations go back to older ones, and those that no checkpoint knows to the "
-        "oldest event that the log has; the dead letters of the latter are set aside",
-        dead_letters=[f"{name}{_ASIDE}{generation}" for name in names],
-    )
 
 
 class _Replay(msgspec.Struct, frozen=True):
@@ -91,7 +57,7 @@ class DeadLetterFile:
         report: damage.Report = damage.report,
     ) -> None:
         self._files, self._report = files, report
-        self.name = _path(consumer_id)
+        self.name = path_of(consumer_id)
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
         self._seed = segment.seed_of(self._header)
@@ -116,7 +82,7 @@ class DeadLetterFile:
         What a killed process left is synced before it is believed. What lies behind the last sound frame was never
         acknowledged, or is damaged; it is kept before it is written over, and a checkpoint tells which it was.
         """
-        name = _path(consumer_id)
+        name = path_of(consumer_id)
         if files.exists(name):
             make_durable(files, name)
         letters = cls(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
@@ -388,12 +354,6 @@ class DeadLetterFile:
                 self._gone += 1
         self._numbers = array("Q", sorted(found))
         self._places = array("Q", [found[number] for number in self._numbers])
-
-
-def _path(consumer_id: str) -> str:
-    if not _SAFE_ID.fullmatch(consumer_id):
-        raise ValueError(f"{consumer_id!r} cannot be part of a file name")
-    return f"{_FOLDER}/{consumer_id}.log"
 
 
 def _what(header: record.Header | None) -> str:

@@ -13,7 +13,8 @@ from gateway.errors import LogCorrupt
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import meta, record, segment
 from gateway.queue.wal.census import Books, Census
-from gateway.queue.wal.dead_letters import DeadLetterFile, consumer_ids
+from gateway.queue.wal.dead_letter_folder import consumer_ids
+from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.journal import restore
 from gateway.queue.wal.writer import read_index

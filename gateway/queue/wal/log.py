@@ -22,7 +22,8 @@ from gateway.queue.wal import reader
 from gateway.queue.wal.commit import GroupCommit
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
-from gateway.queue.wal.dead_letters import DeadLetterFile, remove_strays, set_aside
+from gateway.queue.wal.dead_letter_folder import remove_strays, set_aside
+from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.newest import newest_lines

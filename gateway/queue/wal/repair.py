@@ -16,7 +16,8 @@ import msgspec
 
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import compaction, damage, journal, meta
-from gateway.queue.wal.dead_letters import DeadLetterFile, consumer_ids
+from gateway.queue.wal.dead_letter_folder import consumer_ids
+from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.inspect import DamageReport, Inspector
 from gateway.queue.wal.recovery import recover
