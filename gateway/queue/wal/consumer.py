@@ -100,8 +100,7 @@ class WalConsumer:
     async def wait(self) -> None:
         while not self._has_more():
             self._wake.clear()
-            if self._cursor.pass_settled(self.intake_end()):
-                self._mark_changed()
+            self._pass_settled()
             await self._wake.wait()
 
     def wake(self) -> None:
@@ -313,6 +312,13 @@ class WalConsumer:
             return
         if self._sieve.step(self.intake_end()):
             self._sift_soon()
+        else:
+            self._pass_settled()
+
+    def _pass_settled(self) -> None:
+        """Where nothing is left to hand out the log is not held, whether or not a worker is there to read on."""
+        if self._cursor.pass_settled(self.intake_end()):
+            self._mark_changed()
 
     async def _judge_before(self, after: Place) -> None:
         """All that is in memory: what is left as runs is one with what is dropped in a moment."""

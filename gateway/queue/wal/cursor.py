@@ -198,13 +198,6 @@ class Cursor:
         self._place = place.passed(lane, sequence + line_end, frame.first_offset + line_end)
         self._raise_floor()
 
-    def pass_foreign(self, offset: int) -> None:
-        """Nothing of this consumer's lies before ``offset``: read on from there."""
-        place = self._place
-        if offset > place.offset:
-            self._place = Place(offset, place.tenant, place.backfill, place.replay)
-            self._raise_floor()
-
     def release(self, positions: Sequence[int]) -> bool:
         """Give back what of these is handed out still, and read again from the lowest of it. Whether there was any."""
         lowest: int | None = None

@@ -298,6 +298,19 @@ async def test_a_log_that_is_left_out_is_not_kept(house: House) -> None:
     assert await house.taken() == [32]
 
 
+async def test_a_log_that_is_left_out_is_not_kept_for_nobody(house: House) -> None:
+    """What is not pending holds no segment, also where there is no worker that takes or waits."""
+    house.consumer.set_filter(house.matcher)
+    for _ in range(200):
+        await house.post("-----", padding=2000)
+    assert house.books() == (1000, 0, 0)
+    await house.queue.checkpoint()
+    await house.queue.space.retain()
+    assert house.queue.space.sealed == []
+    await house.reopen()
+    assert house.consumer._cursor.floor == house.consumer.intake_end()
+
+
 async def test_waiting_costs_no_memory_while_something_is_in_flight(house: House) -> None:
     """What is left out meanwhile is one span, however many frames it is."""
     house.consumer.set_filter(house.matcher)
