@@ -25,6 +25,7 @@ from gateway.queue.wal.files import File, Files, make_durable
 from gateway.queue.wal.writer import Numbers, is_full
 
 JOURNAL_BYTES = 4 << 20
+_SNAPSHOTS = 4  # that a journal has room for at least: a new one for every few ticks costs more than the ticks
 _NAME = re.compile(r"(\d{16})\.journal")
 _SUBJECT = Subject(SubjectKind.TENANT, "")
 
@@ -128,13 +129,14 @@ class Journal:
         self._generation = generation
         self._journal_bytes = journal_bytes
         self._file: File | None = None
+        self._size = 0
         self._position = 0
         self._seed = 0
         self.begin(log_end, states)
 
     def fits(self, log_end: LogEnd, states: Sequence[CursorState]) -> bool:
         """Whether a tick can be appended, or a new generation has to ``begin`` with all states."""
-        return self._file is not None and self._position + len(_body(log_end, states)) + 256 <= self._journal_bytes
+        return self._file is not None and self._position + len(_body(log_end, states)) + 256 <= self._size
 
     def append(self, log_end: LogEnd, states: Sequence[CursorState]) -> None:
         """Make a tick durable. After an OSError the file is given up and the next call must be ``begin``."""
@@ -154,8 +156,8 @@ class Journal:
         self._forget_old()
         self._generation += 1
         temporary, name = f"cursors/{self._generation:016d}.tmp", _path(self._generation)
-        file, size = self._create(temporary, segment.HEADER_BYTES + 2 * len(_body(log_end, states)) + 4096)
-        header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0, sealed_end=size)
+        file, self._size = self._create(temporary, len(_body(log_end, states)))
+        header = segment.SegmentHeader(self._log_id, self._generation, 0, 0, 0, 0, 0, sealed_end=self._size)
         self._seed = segment.seed_of(header)
         self._position = 0  # nothing of the new file is proven yet, however much of the last one was
         buffers = self._frame(log_end, states)
@@ -174,11 +176,12 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _create(self, name: str, needed: int) -> tuple[File, int]:
-        """A file of the usual size; on a full disk of the ``needed`` one, which is room to move on for a while, and so
-        to free space.
+    def _create(self, name: str, snapshot_bytes: int) -> tuple[File, int]:
+        """A file of the usual size, or as large as some snapshots; on a full disk of what is needed, which is room to
+        move on for a while, and so to free space.
         """
-        size = max(self._journal_bytes, needed)
+        needed = segment.HEADER_BYTES + 2 * snapshot_bytes + 4096
+        size = max(self._journal_bytes, needed, segment.HEADER_BYTES + _SNAPSHOTS * snapshot_bytes)
         try:
             return self._files.create(name, size), size
         except OSError as error:
