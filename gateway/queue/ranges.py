@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 class RangeSet:
     """Half-open ranges, disjoint, ascending and never adjacent. Costs grow with the number of runs, not of members."""
 
-    __slots__ = ("_ends", "_starts")
+    __slots__ = ("_ends", "_members", "_starts")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._members = 0
         for start, end in ranges:
             self.add(start, end)
 
@@ -31,7 +32,7 @@ class RangeSet:
         return len(self._starts)
 
     def members(self) -> int:
-        return sum(self._ends) - sum(self._starts)
+        return self._members
 
     def first(self) -> int:
         return self._starts[0]
@@ -44,6 +45,7 @@ class RangeSet:
         if low < high:
             start = min(start, self._starts[low])
             end = max(end, self._ends[high - 1])
+        self._members += end - start - self._members_of(low, high)
         self._starts[low:high] = [start]
         self._ends[low:high] = [end]
 
@@ -56,6 +58,7 @@ class RangeSet:
             return
         kept = [(self._starts[low], start), (end, self._ends[high - 1])]
         kept = [(first, last) for first, last in kept if first < last]
+        self._members += sum(last - first for first, last in kept) - self._members_of(low, high)
         self._starts[low:high] = [first for first, _ in kept]
         self._ends[low:high] = [last for _, last in kept]
 
@@ -72,8 +75,15 @@ class RangeSet:
             at += 1
 
     def overlap(self, start: int, end: int) -> int:
-        """How many members lie in [start, end)."""
-        return (end - start) - sum(high - low for low, high in self.missing(start, end)) if start < end else 0
+        """How many members lie in [start, end). Costs the runs that lie inside, or outside where those are fewer."""
+        low, high = bisect_right(self._ends, start), bisect_left(self._starts, end)
+        if start >= end or low >= high:
+            return 0
+        if high - low <= len(self._starts) // 2:
+            whole = self._members_of(low, high)
+        else:
+            whole = self._members - self._members_of(0, low) - self._members_of(high, len(self._starts))
+        return whole - max(0, start - self._starts[low]) - max(0, self._ends[high - 1] - end)
 
     def first_in(self, start: int, end: int) -> int | None:
         """The lowest member in [start, end)."""
@@ -81,6 +91,10 @@ class RangeSet:
         if at == len(self._starts) or self._starts[at] >= end:
             return None
         return max(self._starts[at], start)
+
+    def _members_of(self, low: int, high: int) -> int:
+        """Those of the runs from one index to another."""
+        return sum(self._ends[low:high]) - sum(self._starts[low:high])
 
 
 def runs_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -94,7 +94,11 @@ class WalConsumer:
         if self._sifting is not None:
             self._sifting.cancel()
             self._sifting = None
-        self._sieve = None if matcher is None else Sieve(matcher, self._cursor, self._feed, self._mark_changed)
+        self._sieve = matcher and Sieve(
+            matcher, self._cursor, self._feed, room_for_runs=self._room_for_runs, mark_changed=self._mark_changed
+        )
+        if matcher is None:  # perhaps it is about to go; who stays is counted again when it is woken or stored
+            self._log.tail.runs.count(self.id, 0)
         self._sift_soon()
 
     async def wait(self) -> None:
@@ -104,6 +108,7 @@ class WalConsumer:
             await self._wake.wait()
 
     def wake(self) -> None:
+        self._count_runs()
         self._sift_soon()
         self._wake.set()
 
@@ -266,6 +271,7 @@ class WalConsumer:
     def state(self, *, whole: bool) -> CursorState:
         """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
         self.ledger()
+        self._count_runs()
         return self._cursor.state(whole=whole, dead_letters=self._letters.lasting)
 
     def disk_bytes(self) -> int:
@@ -288,7 +294,15 @@ class WalConsumer:
         self._mark_changed()
 
     def _mark_changed(self) -> None:
+        self._count_runs()
         self._log.mark_changed(self)
+
+    def _count_runs(self) -> None:
+        self._log.tail.runs.count(self.id, self._cursor.settled_runs())
+
+    def _room_for_runs(self) -> int:
+        self._count_runs()
+        return self._log.tail.runs.room(self.id)
 
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         self._cursor.settle(positions, counter)
@@ -323,7 +337,7 @@ class WalConsumer:
     async def _judge_before(self, after: Place) -> None:
         """All that is in memory: what is left as runs is one with what is dropped in a moment."""
         while self._sieve is not None:
-            if not self._sieve.step(self.intake_end(), until=after, runs_max=None):
+            if not self._sieve.step(self.intake_end(), until=after):
                 return
             await asyncio.sleep(0)
 

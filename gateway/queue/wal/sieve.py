@@ -4,8 +4,8 @@ Events are judged once: in memory as they come, ahead of the place of reading an
 disk when they are read to be taken. What does not pass is settled at once, so that it waits for nobody and no crash
 can part the settlement from its count.
 
-Settled events ahead of the place are kept as runs, in memory and in every checkpoint. A filter that leaves out every
-second event makes one run of each: beyond ``SETTLED_RUNS_MAX`` nothing is judged ahead, until some of them were taken.
+Settled events ahead of the place are kept as runs. A filter that leaves out every second event makes one run of each:
+beyond what there is room for (``RunBudget``) nothing is judged ahead, until some of them were taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from gateway.queue.wal.cursor import Cursor, Place
 from gateway.queue.wal.feed import Feed
 from gateway.queue.wal.writer import Frame
 
-SETTLED_RUNS_MAX = 4096
 STEP_EVENTS = 1024  # judged at once: one to three milliseconds of work
 _JUDGED_MIN = 64
 _JUDGED_RUNS_MAX = 1024
@@ -30,21 +29,30 @@ class Sieve:
     ``_judged`` are positions that need no second look. What was handed out under the filter before is not among them.
     """
 
-    def __init__(self, matcher: Matcher, cursor: Cursor, feed: Feed, mark_changed: Callable[[], None]) -> None:
-        self._matcher, self._cursor, self._feed, self._mark_changed = matcher, cursor, feed, mark_changed
+    def __init__(
+        self,
+        matcher: Matcher,
+        cursor: Cursor,
+        feed: Feed,
+        *,
+        room_for_runs: Callable[[], int],
+        mark_changed: Callable[[], None],
+    ) -> None:
+        self._matcher, self._cursor, self._feed = matcher, cursor, feed
+        self._room_for_runs, self._mark_changed = room_for_runs, mark_changed
         self._reached = cursor.place
         self._judged = RangeSet()
 
     # -- ahead of the place
 
-    def step(self, end: Place, *, until: Place | None = None, runs_max: int | None = SETTLED_RUNS_MAX) -> bool:
-        """Judge some of what is in memory, up to ``until`` or to ``end``, the present end of what is wanted. False when
-        there is nothing more to judge now.
+    def step(self, end: Place, *, until: Place | None = None) -> bool:
+        """Judge some of what is in memory, up to ``end``, the present end of what is wanted, as long as there is room
+        for the runs that it leaves. False when there is nothing more to judge now.
 
-        ``runs_max`` None: also when that leaves more runs than are to be kept for long.
+        With ``until`` all before that is judged, room or not: it is for what is no run in a moment.
         """
         self._keep_up(end)
-        room = STEP_EVENTS if runs_max is None else min(STEP_EVENTS, 2 * (runs_max - self._cursor.settled_runs()))
+        room = STEP_EVENTS if until is not None else min(STEP_EVENTS, 2 * self._room_for_runs())
         positions: list[int] = []
         lines: list[bytes] = []
         passed = 0

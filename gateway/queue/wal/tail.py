@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
+from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.writer import Frame
 
 _FRAME_OVERHEAD_BYTES = 400  # what a frame costs beside its payload
@@ -55,9 +56,10 @@ class FrameList:
 
 
 class MemoryTail:
-    """Owned by the event loop."""
+    """Owned by the event loop. ``runs`` is what those who judge its frames ahead may keep, together."""
 
     def __init__(self, bytes_max: int, first_offset: int) -> None:
+        self.runs = RunBudget()
         self._bytes_max = bytes_max
         self._bytes = 0
         self._order: deque[Frame] = deque()

@@ -11,7 +11,7 @@ import pytest
 from gateway.config import Queue
 from gateway.quantity import Bytes
 from gateway.queue import Entry, GapReason, Refused, Subject, SubjectKind
-from gateway.queue.wal import sieve
+from gateway.queue.wal import run_budget, sieve
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -147,15 +147,111 @@ async def test_runs_of_settled_events_have_a_bound(roomy: House) -> None:
     roomy.consumer.set_filter(roomy.matcher)
     for _ in range(10):
         await roomy.post("+-" * 1000)
-    assert roomy.consumer._cursor.settled_runs() == sieve.SETTLED_RUNS_MAX
-    assert roomy.books() == (sieve.SETTLED_RUNS_MAX, 0, 20_000 - sieve.SETTLED_RUNS_MAX)
+    assert roomy.consumer._cursor.settled_runs() == run_budget.RUNS_MAX
+    assert roomy.books() == (run_budget.RUNS_MAX, 0, 20_000 - run_budget.RUNS_MAX)
     first = await roomy.taken(1000)
     roomy.consumer.settle_delivered(first)
     await roomy.post("-")
-    assert roomy.consumer._cursor.settled_runs() == sieve.SETTLED_RUNS_MAX
+    assert roomy.consumer._cursor.settled_runs() == run_budget.RUNS_MAX
     positions = first + await roomy.all_delivered()
     assert positions == list(range(0, 20_000, 2))
     assert roomy.books() == (10_001, 0, 0)
+
+
+async def failing_ones(house: House, count: int, *, tenant: str = "a") -> list[WalConsumer]:
+    """Destinations with the filter from which nobody takes."""
+    made = []
+    for number in range(count):
+        consumer = await house.queue.add_consumer(f"siem_failing_{number}", tenant)
+        assert isinstance(consumer, WalConsumer)
+        consumer.set_filter(house.matcher)
+        made.append(consumer)
+    return made
+
+
+def runs_of_all(house: House) -> list[int]:
+    return [consumer._cursor.settled_runs() for consumer in house.queue._consumers.values()]
+
+
+async def all_judge(house: House) -> None:
+    while any(consumer._sifting is not None for consumer in house.queue._consumers.values()):
+        await asyncio.sleep(0)
+
+
+async def test_runs_of_all_together_have_a_bound(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes last may keep a few still, and what is judged later only is delivered all the same."""
+    monkeypatch.setattr(run_budget, "RUNS_IN_ALL_MAX", 100)
+    failing = await failing_ones(house, 20)
+    house.consumer.set_filter(house.matcher)
+    for _ in range(5):
+        await house.post("+-" * 40)
+        await all_judge(house)
+    runs = runs_of_all(house)
+    assert 100 <= sum(runs) <= 100 + 20 * run_budget.RUNS_MIN
+    assert min(runs) >= run_budget.RUNS_MIN
+    assert all(consumer.ledger().balanced for consumer in failing)
+    assert await house.all_delivered() == list(range(0, 400, 2))
+    assert house.books() == (200, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["delivered", "dropped", "removed"])
+async def test_runs_that_are_kept_no_more_make_room(house: House, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """For those of others, once more events come."""
+    monkeypatch.setattr(run_budget, "RUNS_IN_ALL_MAX", 100)
+    house.consumer.set_filter(house.matcher)
+    await house.post("+-" * 200)
+    (last,) = await failing_ones(house, 1)
+    await house.post("+-" * 200)
+    await all_judge(house)
+    assert runs_of_all(house) == [100, run_budget.RUNS_MIN]
+    if how == "delivered":
+        await house.all_delivered()
+    elif how == "dropped":
+        await house.consumer.drop_pending(GapReason.DISABLED)
+    else:
+        await house.queue.remove_consumer("siem_a")
+    await house.queue.append([Entry(Subject(SubjectKind.TENANT, "a"), b'{"id":"-"}', 1)])
+    await all_judge(house)
+    assert last._cursor.settled_runs() >= 99
+    if how == "removed":
+        await house.open()
+
+
+async def test_runs_are_counted_again_after_a_restart(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint brings back what a destination keeps, also where it has no filter yet and nothing comes for it."""
+    monkeypatch.setattr(run_budget, "RUNS_IN_ALL_MAX", 100)
+    house.consumer.set_filter(house.matcher)
+    await house.post("+-" * 200)
+    await house.reopen()
+    (last,) = await failing_ones(house, 1, tenant="b")
+    await house.post("+-" * 200, Subject(SubjectKind.TENANT, "b"))
+    await all_judge(house)
+    assert runs_of_all(house) == [100, run_budget.RUNS_MIN]
+    assert last.ledger().balanced
+
+
+async def test_taking_a_filter_away_frees_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it left out ahead is kept, and counted."""
+    monkeypatch.setattr(run_budget, "RUNS_IN_ALL_MAX", 100)
+    house.consumer.set_filter(house.matcher)
+    await house.post("+-" * 200)
+    await house.queue.checkpoint()
+    house.consumer.set_filter(None)
+    await failing_ones(house, 1)
+    await house.post("+-" * 200)
+    await all_judge(house)
+    assert runs_of_all(house) == [100, run_budget.RUNS_MIN]
+
+
+async def test_taking_a_filter_away_and_back_makes_no_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing comes in between."""
+    monkeypatch.setattr(run_budget, "RUNS_IN_ALL_MAX", 100)
+    house.consumer.set_filter(house.matcher)
+    await house.post("+-" * 200)
+    house.consumer.set_filter(None)
+    house.consumer.set_filter(house.matcher)
+    await house.judge()
+    assert runs_of_all(house) == [100]
 
 
 async def test_a_filter_can_be_narrowed(house: House) -> None:
