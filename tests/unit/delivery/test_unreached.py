@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, ValuesView
 from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.delivery.unreached import ACTION_CHARS_MAX, ACTIONS_IN_ALL_MAX, ACTIONS_MAX, Unreached
-from gateway.destinations.filter import compile_filter
+from gateway.delivery.unreached import (
+    ACTION_CHARS_MAX,
+    ACTIONS_IN_ALL_MAX,
+    ACTIONS_MAX,
+    ASKED_AT_ONCE_MAX,
+    Unreached,
+)
+from gateway.destinations.filter import compile_actions, compile_filter
 from gateway.destinations.store import Destination, Filter
 from gateway.telemetry import Event, Metrics
 from tests.destinations import destination
@@ -42,9 +49,43 @@ class House:
         return self.metrics.registry.get_sample_value("gateway_unreached_actions")
 
 
+class Work(msgspec.Struct):
+    """Filters that were compiled, and how often one was asked."""
+
+    compiled: list[Filter] = []
+    asked: int = 0
+
+    def compile(self, chosen: Filter) -> Callable[[str], bool]:
+        self.compiled.append(chosen)
+        gate = compile_actions(chosen)
+
+        def counting(action: str) -> bool:
+            self.asked += 1
+            return gate(action)
+
+        return counting
+
+
+class View(dict[str, Destination]):
+    """Counts how often somebody looks through all destinations."""
+
+    looks = 0
+
+    def values(self) -> ValuesView[Destination]:  # type: ignore[override]  # what typeshed declares is of dict alone
+        self.looks += 1
+        return super().values()
+
+
 @pytest.fixture
 def house() -> House:
     return House(destination(tenant_id="acme"))
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    monkeypatch.setattr("gateway.delivery.unreached.compile_actions", work.compile)
+    return work
 
 
 def test_an_action_is_told_of_once(house: House) -> None:
@@ -151,6 +192,71 @@ def test_what_is_seen_again_and_again_is_looked_at_once(house: House, monkeypatc
     house.put("one", "acme", Filter(actions=("x",)))
     house.see(("acme", "mint"))
     assert len(compiled) == 2
+
+
+def test_many_tenants_share_what_is_known_of_the_destinations(house: House, work: Work) -> None:
+    """All destinations are looked through once for each change of them, and each filter is compiled once for good."""
+    for number in range(20):
+        house.put(f"all-{number}", "*", Filter(actions=(f"login-{number}.*",)))
+    house.destinations = first = View(house.destinations)
+    house.see(*((f"tenant-{number}", "mint") for number in range(50)))
+    assert len(house.told) == 50
+    assert first.looks == 1
+    assert len(work.compiled) == 20
+    house.put("all-0", "*", Filter(actions=("mint",)))
+    house.destinations = second = View(house.destinations)
+    house.unreached.follow()
+    assert house.gauge() == 0
+    assert second.looks == 1
+    assert len(work.compiled) == 21
+
+
+def test_filters_that_are_alike_are_asked_once(house: House, work: Work) -> None:
+    """However many destinations of a tenant, or of all, have the same."""
+    for number in range(20):
+        house.put(f"one-{number}", "acme", LOGINS)
+    house.see(("acme", "mint"))
+    assert work.asked == 1
+
+
+async def test_what_is_remembered_is_judged_in_steps(house: House, work: Work) -> None:
+    """A change of one destination holds up nobody, however much is remembered; all is judged in a moment, also when
+    the next change comes before that.
+    """
+    for number in range(50):
+        house.put(f"all-{number}", "*", Filter(actions=(f"login-{number}.*",)))
+    remembered = ASKED_AT_ONCE_MAX // 10
+    for number in range(remembered):
+        house.see((f"tenant-{number}", "mint"))
+    for number in range(30):
+        work.asked = 0
+        house.put("another", "*", Filter(actions=(f"another-{number}.*",)))
+        house.unreached.follow()
+        assert 0 < work.asked <= ASKED_AT_ONCE_MAX + 51
+    house.put("another", "*", Filter(actions=("mint",)))
+    house.unreached.follow()
+    most, turns = 0, 0
+    while house.gauge():
+        work.asked = 0
+        await asyncio.sleep(0)
+        most, turns = max(most, work.asked), turns + 1
+    assert most <= ASKED_AT_ONCE_MAX + 51
+    assert turns > 2
+    assert house.unreached.actions() == []
+
+
+async def test_no_action_waits_for_changes_to_end(house: House) -> None:
+    """Each change goes on with those that were judged the longest ago."""
+    for number in range(50):
+        house.put(f"all-{number}", "*", Filter(actions=(f"login-{number}.*",)))
+    remembered = ASKED_AT_ONCE_MAX // 10
+    for number in range(remembered):
+        house.see((f"tenant-{number}", "mint"))
+    house.put("catching", "*", Filter(actions=("mint",)))
+    for number in range(30):
+        house.put("another", "*", Filter(actions=(f"another-{number}.*",)))
+        house.unreached.follow()
+    assert house.gauge() == 0
 
 
 def test_a_filter_tells_of_what_it_leaves_out(house: House) -> None:
