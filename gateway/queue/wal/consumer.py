@@ -26,6 +26,7 @@ from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore, event_id
 from gateway.queue.wal.gap_book import GapBook
 from gateway.queue.wal.letters import LetterLog, Letters
+from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.sieve import STEP_EVENTS, Sieve
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
@@ -37,6 +38,10 @@ MEMO_BYTES_MAX = 4096
 
 class LogView(FrameStore, LetterLog, Protocol):
     """What a consumer needs of the log that it reads."""
+
+    @property
+    def runs(self) -> RunBudget:
+        """What all consumers together may keep."""
 
     def end(self) -> Place:
         """The end of what is durable; ``tenant`` is the stream sequence of all tenants."""
@@ -98,7 +103,7 @@ class WalConsumer:
             matcher, self._cursor, self._feed, room_for_runs=self._room_for_runs, mark_changed=self._mark_changed
         )
         if matcher is None:  # perhaps it is about to go; who stays is counted again when it is woken or stored
-            self._log.tail.runs.count(self.id, 0)
+            self._log.runs.count(self.id, 0)
         self._sift_soon()
 
     async def wait(self) -> None:
@@ -298,11 +303,11 @@ class WalConsumer:
         self._log.mark_changed(self)
 
     def _count_runs(self) -> None:
-        self._log.tail.runs.count(self.id, self._cursor.settled_runs())
+        self._log.runs.count(self.id, self._cursor.settled_runs())
 
     def _room_for_runs(self) -> int:
         self._count_runs()
-        return self._log.tail.runs.room(self.id)
+        return self._log.runs.room(self.id)
 
     def _settle(self, positions: Sequence[int], counter: str) -> None:
         self._cursor.settle(positions, counter)

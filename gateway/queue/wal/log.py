@@ -31,6 +31,7 @@ from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.restoration import begin_again
 from gateway.queue.wal.retention import Claim
+from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.space import Space
 from gateway.queue.wal.tail import MemoryTail
 from gateway.queue.wal.writer import Committed, Frame, Segment, Writer, is_full
@@ -81,6 +82,7 @@ class WalQueue:
         self._next_sequence = dict(opened.recovered.numbers.next_sequence)
         self._event_bytes = _event_bytes(opened.recovered.segments)
         self.tail = MemoryTail(settings.tail_bytes, opened.writer.active.first_offset)
+        self.runs = RunBudget()
         self._commits = GroupCommit(
             opened.writer,
             pending_bytes_max=settings.pending_bytes_max,

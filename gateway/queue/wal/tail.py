@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
-from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.writer import Frame
 
 _FRAME_OVERHEAD_BYTES = 400  # what a frame costs beside its payload
@@ -56,10 +55,9 @@ class FrameList:
 
 
 class MemoryTail:
-    """Owned by the event loop. ``runs`` is what those who judge its frames ahead may keep, together."""
+    """Owned by the event loop."""
 
     def __init__(self, bytes_max: int, first_offset: int) -> None:
-        self.runs = RunBudget()
         self._bytes_max = bytes_max
         self._bytes = 0
         self._order: deque[Frame] = deque()
