@@ -127,9 +127,9 @@ class Supervisor:
             else:
                 await self._follow(stream)
         self._queue.end_restoration()
-        for stray in [known for known in self._queue.consumer_ids() if known not in wanted]:
+        for stray in [known for known in self._queue.consumer_ids() if known not in self._streams]:
             consumer = self._queue.consumer(stray)
-            if consumer is not None:
+            if consumer is not None and not self._is_wanted(stray):
                 await self._remove_consumer(stray, consumer)
 
     async def stop(self, grace_s: float) -> None:
@@ -185,7 +185,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(timeout_s):
                 while (stream := self._streams.get(destination_id)) is None:
-                    if destination_id not in self._catalog.destinations():
+                    if not self._is_wanted(destination_id):
                         return True
                     await self._started.wait()
                 await stream.removed.wait()
@@ -233,6 +233,10 @@ class Supervisor:
             await transport.close()
 
     # -- inside
+
+    def _is_wanted(self, destination_id: str) -> bool:
+        """Now: what was read before an await knows nothing of a destination that was made, or is gone, since."""
+        return destination_id in self._catalog.destinations()
 
     async def _follow(self, stream: Stream) -> None:
         """A disk that fails leaves this one as it was until the next look, and does not stop the others."""
