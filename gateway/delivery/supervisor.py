@@ -24,6 +24,7 @@ from gateway.delivery.state import DeliveryState
 from gateway.delivery.stream import Stream
 from gateway.delivery.trail import Trail
 from gateway.delivery.unreached import Unreached
+from gateway.delivery.waiting import first_of
 from gateway.delivery.watch import Watch
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
@@ -42,6 +43,9 @@ class Catalog(Protocol):
     """The destinations that are wanted."""
 
     def destinations(self) -> Mapping[str, Destination]: ...
+
+    @property
+    def version(self) -> int: ...
 
     async def wait_for_change(self, version: int) -> int: ...
 
@@ -94,6 +98,7 @@ class Supervisor:
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
+        self._starting = asyncio.Lock()  # a destination begins, or what came before a change of it is booked
         self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
@@ -125,7 +130,7 @@ class Supervisor:
             if stream is None:
                 await self._start(group, destination)
             else:
-                await self._follow(stream)
+                await self._follow(group, stream)
         self._queue.end_restoration()
         for stray in [known for known in self._queue.consumer_ids() if known not in self._streams]:
             consumer = self._queue.consumer(stray)
@@ -167,12 +172,14 @@ class Supervisor:
     def unreached_actions(self) -> list[tuple[str, str]]:
         return self._unreached.actions()
 
-    async def take_up(self, destination_id: str) -> None:
-        stream = self._streams.get(destination_id)
+    async def take_up(self, before: Destination) -> None:
+        stream = self._streams.get(before.id)
         if stream is None:
-            return  # it starts with what the store says
+            async with self._starting:
+                await self._book_unstarted(before)
+            return
         async with stream.changing:
-            destination = self._catalog.destinations().get(destination_id)
+            destination = self._catalog.destinations().get(before.id)
             if destination is not None and destination.revision != stream.destination.revision:
                 await stream.change(destination)
 
@@ -187,7 +194,8 @@ class Supervisor:
                 while (stream := self._streams.get(destination_id)) is None:
                     if not self._is_wanted(destination_id):
                         return True
-                    await self._started.wait()
+                    changed = self._catalog.wait_for_change(self._catalog.version)
+                    await first_of(self._started.wait(), changed)
                 await stream.removed.wait()
         except TimeoutError:
             return False
@@ -238,22 +246,39 @@ class Supervisor:
         """Now: what was read before an await knows nothing of a destination that was made, or is gone, since."""
         return destination_id in self._catalog.destinations()
 
-    async def _follow(self, stream: Stream) -> None:
-        """A disk that fails leaves this one as it was until the next look, and does not stop the others."""
+    async def _follow(self, group: asyncio.TaskGroup, stream: Stream) -> None:
+        """A disk that fails leaves this one as it was until the next look, and does not stop the others.
+
+        One whose task has ended could not be given up: it goes on.
+        """
+        destination_id = stream.destination.id
         try:
-            await self.take_up(stream.destination.id)
+            await self.take_up(stream.destination)
         except OSError as error:
             stream.tell_of_disk(error)
+        is_given_up = stream.removed.is_set() or destination_id in self._dropping
+        if self._tasks[destination_id].done() and not is_given_up:
+            self._tasks[destination_id] = group.create_task(stream.run())
+
+    async def _book_unstarted(self, before: Destination) -> None:
+        """It starts with what the store says then, which no longer says that it was disabled."""
+        consumer = self._queue.consumer(before.id)
+        if not before.enabled and consumer is not None:
+            await consumer.drop_pending(GapReason.DISABLED)
+            await consumer.checkpoint()
 
     def _states(self) -> dict[str, DeliveryState]:
         return {destination_id: stream.state for destination_id, stream in self._streams.items()}
 
-    async def _start(self, group: asyncio.TaskGroup, destination: Destination) -> None:
-        consumer = await self._queue.add_consumer(
-            destination.id, destination.tenant_id, created_at_s=destination.created_at_s
-        )
-        if destination.id in self._dropping or destination.id not in self._catalog.destinations():
-            return  # given up meanwhile; when that fails, the next look takes it up
+    async def _start(self, group: asyncio.TaskGroup, seen: Destination) -> None:
+        """As the store says at the end. When it could not be given up meanwhile, the next look takes it up."""
+        consumer = await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
+        async with self._starting:
+            destination = self._catalog.destinations().get(seen.id)
+            if destination is not None and destination.id not in self._dropping and not self._stopping:
+                self._begin(group, destination, consumer)
+
+    def _begin(self, group: asyncio.TaskGroup, destination: Destination, consumer: Consumer) -> None:
         consumer.set_filter(self._matcher(destination.filter))
         provider = self._providers.get(destination.provider)
         state = DeliveryState(

@@ -14,8 +14,10 @@ from gateway.config import Activity, Delivery, Queue, RetryPolicy
 from gateway.delivery.supervisor import Supervisor
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
+from gateway.destinations.store import Filter
+from gateway.errors import StoreUnavailable
 from gateway.providers import PROVIDERS
-from gateway.queue import Consumer, Entry, Ledger, Subject, SubjectKind
+from gateway.queue import Consumer, Entry, GapReason, Ledger, Subject, SubjectKind
 from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
@@ -28,8 +30,8 @@ from tests.provider_cases import ENDPOINTS, settings
 from tests.stores import MemoryContents, MemoryStore
 
 
-class Start:
-    """Delivery's way to a consumer, which takes until ``go``."""
+class Held:
+    """Something that takes until ``go``."""
 
     def __init__(self) -> None:
         self.begun, self.go = asyncio.Event(), asyncio.Event()
@@ -60,16 +62,32 @@ class House:
             random=lambda: 0.5,
         )
         self.running: asyncio.Task[None] | None = None
-        self._starts: dict[str, Start] = {}
+        self._starts: dict[str, Held] = {}
         self._add_consumer = queue.add_consumer
+        self._monkeypatch = monkeypatch
         monkeypatch.setattr(queue, "add_consumer", self._add_slowly)
 
     def run(self) -> None:
         self.running = asyncio.create_task(self.supervisor.run())
 
-    def hold(self, name: str) -> Start:
-        start = self._starts[name] = Start()
+    def hold(self, name: str) -> Held:
+        """Delivery's way to the consumer."""
+        start = self._starts[name] = Held()
         return start
+
+    def hold_drop(self, name: str) -> Held:
+        """Giving up what waits for it."""
+        consumer, held = self.queue.consumer(name), Held()
+        assert consumer is not None
+        drop = consumer.drop_pending
+
+        async def slowly(reason: GapReason, detail: str = "") -> int:
+            held.begun.set()
+            await held.go.wait()
+            return await drop(reason, detail)
+
+        self._monkeypatch.setattr(consumer, "drop_pending", slowly)
+        return held
 
     async def _add_slowly(self, name: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
         consumer = await self._add_consumer(name, tenant_id, created_at_s=created_at_s)
@@ -90,7 +108,7 @@ class House:
         known = self.catalog.destinations()[name]
         changed = replace(known, revision=known.revision + 1, **members)
         await self.catalog.update_destination(changed, expected_revision=known.revision)
-        await self.supervisor.take_up(name)
+        await self.supervisor.take_up(known)
 
     async def post(self, count: int) -> None:
         subject = Subject(SubjectKind.TENANT, "t")
@@ -158,3 +176,128 @@ async def test_what_is_gone_while_another_is_taken_up_keeps_its_consumer_until_i
     start.go.set()
     await house.clock.run_until(lambda: streamed != [], within_s=60)
     assert streamed == [False]
+
+
+@pytest.mark.parametrize(
+    ("change", "booked"), [({"enabled": False}, "dropped"), ({"filter": Filter(actions=("login",))}, "filtered")]
+)
+async def test_a_change_is_in_force_although_the_destination_is_just_being_taken_up(
+    house: House, change: dict[str, Any], booked: str
+) -> None:
+    """Nothing that is accepted after the answer is handled as before it, however busy the look is with others."""
+    first, second = house.hold("siem_1"), house.hold("siem_2")
+    await house.make("siem_1")
+    await house.make("siem_2", tenant_id="other")
+    house.run()
+    await first.begun.wait()
+    await house.change("siem_1", **change)
+    await house.post(3)
+    first.go.set()
+    await second.begun.wait()
+    await house.settled("siem_1")
+    assert getattr(house.ledger("siem_1"), booked) == 3
+    assert house.wire.requests == []
+
+
+async def test_what_came_while_it_was_disabled_is_a_gap_although_nobody_has_taken_it_up(house: House) -> None:
+    """It is booked when the change that enables it is answered, and what comes after that is delivered."""
+    start = house.hold("siem_1")
+    await house.make("siem_1", enabled=False)
+    house.run()
+    await start.begun.wait()
+    await house.post(3)
+    drop = house.hold_drop("siem_1")
+    changing = asyncio.create_task(house.change("siem_1", enabled=True))
+    await drop.begun.wait()
+    start.go.set()
+    await house.clock.run_until(lambda: house.clock.monotonic_s() > 1_010, within_s=60)
+    drop.go.set()
+    await changing
+    assert (house.ledger("siem_1").dropped, house.ledger("siem_1").pending) == (3, 0)
+    await house.post(2)
+    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.settled("siem_1")
+    assert (house.ledger("siem_1").dropped, house.ledger("siem_1").delivered) == (3, 2)
+
+
+async def test_a_stop_while_a_destination_is_taken_up_starts_no_attempt(house: House) -> None:
+    """A look that is under way takes up no more once the gateway stops."""
+    start = house.hold("siem_1")
+    await house.make("siem_1")
+    await house.post(1)
+    async with asyncio.TaskGroup() as group:
+        look = group.create_task(house.supervisor.reconcile(group))
+        await start.begun.wait()
+        await house.supervisor.stop(grace_s=0)
+        start.go.set()
+        await look
+        assert not house.is_taken_up("siem_1")
+
+
+async def test_a_destination_that_could_not_be_given_up_goes_on(house: House) -> None:
+    """The store is away in the midst of a forced deletion: the next look streams again, to the end of the deletion."""
+    await house.make("siem_1")
+    house.run()
+    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.change("siem_1", deleting=True)
+    house.contents.away = True
+    with pytest.raises(StoreUnavailable):
+        await house.supervisor.drop("siem_1")
+    house.contents.away = False
+    await house.make("siem_2")
+    await house.clock.run_until(lambda: house.queue.consumer_ids() == ["siem_2"], within_s=60)
+
+
+async def test_a_destination_that_is_being_given_up_does_not_go_on(house: House) -> None:
+    """A look in the midst of a forced deletion leaves it alone: nothing more is sent."""
+    await house.make("siem_1")
+    house.run()
+    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    drop = house.hold_drop("siem_1")
+    dropping = asyncio.create_task(house.supervisor.drop("siem_1"))
+    await drop.begun.wait()
+    await house.make("siem_2", tenant_id="other")
+    await house.clock.run_until(lambda: house.is_taken_up("siem_2"), within_s=60)
+    await house.post(2)
+    await house.clock.run_until(lambda: house.clock.monotonic_s() > 1_010, within_s=60)
+    drop.go.set()
+    assert await dropping == 2
+    assert house.wire.requests == []
+
+
+async def test_a_destination_that_is_being_given_up_is_not_taken_up(house: House) -> None:
+    """Delivery has its consumer while what waits is dropped: nothing of it is sent."""
+    start = house.hold("siem_1")
+    await house.make("siem_1")
+    await house.post(2)
+    house.run()
+    await start.begun.wait()
+    drop = house.hold_drop("siem_1")
+    dropping = asyncio.create_task(house.supervisor.drop("siem_1"))
+    await drop.begun.wait()
+    start.go.set()
+    await house.make("siem_2", tenant_id="other")
+    await house.clock.run_until(lambda: house.is_taken_up("siem_2"), within_s=60)
+    drop.go.set()
+    assert await dropping == 2
+    assert house.wire.requests == []
+
+
+@pytest.mark.parametrize("is_forced", [True, False])
+async def test_whoever_waits_for_a_deletion_learns_that_it_is_gone_before_it_was_taken_up(
+    house: House, is_forced: bool
+) -> None:
+    """At once, whether it was given up here or removed by another gateway."""
+    start = house.hold("siem_1")
+    await house.make("siem_1", deleting=True)
+    house.run()
+    await start.begun.wait()
+    flushed = asyncio.create_task(house.supervisor.flushed("siem_1", 300))
+    await asyncio.sleep(0)  # it waits
+    if is_forced:
+        await house.supervisor.drop("siem_1")
+    else:
+        del house.contents.destinations["siem_1"]
+        await house.catalog.refresh()
+    await house.clock.run_until(flushed.done, within_s=60)
+    assert await flushed
