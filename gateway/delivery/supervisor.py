@@ -21,7 +21,7 @@ from gateway.delivery.health import Attempt, Health, TestResult
 from gateway.delivery.probe import probe
 from gateway.delivery.rollup import Rollup
 from gateway.delivery.state import DeliveryState
-from gateway.delivery.stream import Stream
+from gateway.delivery.stream import Stream, tell_of_held
 from gateway.delivery.trail import Trail
 from gateway.delivery.unreached import Unreached
 from gateway.delivery.waiting import first_of
@@ -46,6 +46,10 @@ class Catalog(Protocol):
 
     @property
     def version(self) -> int: ...
+
+    @property
+    def store_problem(self) -> str | None:
+        """Why what is shown may be out of date; None while it is not."""
 
     async def wait_for_change(self, version: int) -> int: ...
 
@@ -131,11 +135,8 @@ class Supervisor:
                 await self._start(group, destination)
             else:
                 await self._follow(group, stream)
-        self._queue.end_restoration()
-        for stray in [known for known in self._queue.consumer_ids() if known not in self._streams]:
-            consumer = self._queue.consumer(stray)
-            if consumer is not None and not self._is_wanted(stray):
-                await self._remove_consumer(stray, consumer)
+        if self._catalog.store_problem is None:
+            await self._settle_consumers()
 
     async def stop(self, grace_s: float) -> None:
         """Start no further attempt; wait for those in flight, then give up on them (they come again)."""
@@ -271,8 +272,14 @@ class Supervisor:
         return {destination_id: stream.state for destination_id, stream in self._streams.items()}
 
     async def _start(self, group: asyncio.TaskGroup, seen: Destination) -> None:
-        """As the store says at the end. When it could not be given up meanwhile, the next look takes it up."""
-        consumer = await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
+        """As the store says at the end. When the disk fails, or when it could not be given up meanwhile, a later look
+        takes it up.
+        """
+        try:
+            consumer = await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
+        except OSError as error:
+            tell_of_held(seen.id, error)
+            return
         async with self._starting:
             destination = self._catalog.destinations().get(seen.id)
             if destination is not None and destination.id not in self._dropping and not self._stopping:
@@ -311,6 +318,15 @@ class Supervisor:
             tenant=destination.tenant_id,
         )
 
+    async def _settle_consumers(self) -> None:
+        """Those that are wanted are all there; the others go. Not by a view that may be older than the queue."""
+        if all(self._queue.consumer(known) is not None for known in self._catalog.destinations()):
+            self._queue.end_restoration()
+        for stray in [known for known in self._queue.consumer_ids() if known not in self._streams]:
+            consumer = self._queue.consumer(stray)
+            if consumer is not None and not self._is_wanted(stray):
+                await self._remove_consumer(stray, consumer)
+
     async def _forget(self, destination_id: str) -> None:
         """A destination that is gone from the store: end its stream and free what it held."""
         stream = self._streams.pop(destination_id)
@@ -325,13 +341,19 @@ class Supervisor:
         structlog.get_logger().info(Event.DESTINATION_STOPPED, destination=destination_id)
 
     async def _remove_consumer(self, destination_id: str, consumer: Consumer) -> None:
-        """Whatever still waits goes with its destination, and not without a word."""
+        """Whatever still waits goes with its destination, and not without a word.
+
+        When the disk fails, the queue writes with a later checkpoint that it is gone.
+        """
         pending = consumer.backlog().pending_events
         if pending:
             structlog.get_logger().warning(
                 Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=pending
             )
-        await self._queue.remove_consumer(destination_id)
+        try:
+            await self._queue.remove_consumer(destination_id)
+        except OSError as error:
+            tell_of_held(destination_id, error)
 
     async def _flushed(self, destination_id: str) -> None:
         """Nothing waits any more: the consumer goes first, so that a crash in between finds the deletion to finish."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from gateway.destinations.store import Filter
 from gateway.errors import StoreUnavailable
 from gateway.providers import PROVIDERS
 from gateway.queue import Consumer, Entry, GapReason, Ledger, Subject, SubjectKind
-from gateway.queue.wal.files import DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
 from tests.destinations import destination
 from tests.events import events
+from tests.faulty_files import FaultyFiles
 from tests.loopback_gateway import Wire
 from tests.provider_cases import ENDPOINTS, settings
 from tests.stores import MemoryContents, MemoryStore
@@ -40,8 +41,10 @@ class Held:
 class House:
     """A supervisor on a real queue, beside a store that others may write to."""
 
-    def __init__(self, queue: WalQueue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.queue, self.clock, self.wire = queue, clock, Wire()
+    def __init__(
+        self, queue: WalQueue, files: FaultyFiles, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.queue, self.files, self.clock, self.wire = queue, files, clock, Wire()
         self.contents = MemoryContents()
         store = MemoryStore(self.contents)
         self.catalog = Catalog(store)
@@ -62,6 +65,7 @@ class House:
             random=lambda: 0.5,
         )
         self.running: asyncio.Task[None] | None = None
+        self.refused: set[str] = set()  # by the disk, once each
         self._starts: dict[str, Held] = {}
         self._add_consumer = queue.add_consumer
         self._monkeypatch = monkeypatch
@@ -90,6 +94,9 @@ class House:
         return held
 
     async def _add_slowly(self, name: str, tenant_id: str, *, created_at_s: float | None = None) -> Consumer:
+        if name in self.refused:
+            self.refused.discard(name)
+            raise OSError(errno.EIO, "injected fault")
         consumer = await self._add_consumer(name, tenant_id, created_at_s=created_at_s)
         if created_at_s is not None and (start := self._starts.get(name)) is not None:  # not the request that makes it
             start.begun.set()
@@ -103,6 +110,10 @@ class House:
         )
         await self.catalog.create_destination(made)
         await self._add_consumer(name, made.tenant_id)
+
+    def fail_checkpoints(self) -> None:
+        for operation in ("sync", "create"):
+            self.files.fail(operation, "cursors/", times=1_000_000)
 
     async def change(self, name: str, **members: Any) -> None:
         known = self.catalog.destinations()[name]
@@ -122,16 +133,24 @@ class House:
     def is_taken_up(self, name: str) -> bool:
         return self.supervisor.health(name) is not None
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """While delivery runs, within a minute of its time."""
+        running = self.running
+        assert running is not None
+        await self.clock.run_until(lambda: condition() or running.done(), within_s=60)
+        assert not running.done()
+
     async def settled(self, name: str) -> None:
-        await self.clock.run_until(lambda: self.ledger(name).pending == 0, within_s=60)
+        await self.until(lambda: self.ledger(name).pending == 0)
         assert self.ledger(name).balanced
 
 
 @pytest.fixture
 async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     clock = ManualClock()
-    queue = await open_queue(DiskFiles(tmp_path / "data"), Queue(), clock=clock, metrics=Metrics())
-    house = House(queue, clock, monkeypatch)
+    files = await asyncio.to_thread(FaultyFiles, tmp_path / "data")
+    queue = await open_queue(files, Queue(), clock=clock, metrics=Metrics())
+    house = House(queue, files, clock, monkeypatch)
     yield house
     if house.running is not None:
         house.running.cancel()
@@ -149,7 +168,7 @@ async def test_what_is_made_while_another_is_taken_up_keeps_its_events(house: Ho
     await house.make("siem_2")
     await house.post(3)
     start.go.set()
-    await house.clock.run_until(lambda: house.is_taken_up("siem_2"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_2"))
     await house.settled("siem_2")
     assert house.ledger("siem_2").delivered == 3
 
@@ -160,7 +179,7 @@ async def test_what_is_gone_while_another_is_taken_up_keeps_its_consumer_until_i
     """Another gateway removes one that streams: no worker is left to settle for a consumer that is not there."""
     await house.make("siem_1")
     house.run()
-    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_1"))
     start = house.hold("siem_2")
     await house.make("siem_2")
     await start.begun.wait()
@@ -174,7 +193,7 @@ async def test_what_is_gone_while_another_is_taken_up_keeps_its_consumer_until_i
     del house.contents.destinations["siem_1"]
     await house.catalog.refresh()
     start.go.set()
-    await house.clock.run_until(lambda: streamed != [], within_s=60)
+    await house.until(lambda: streamed != [])
     assert streamed == [False]
 
 
@@ -210,12 +229,12 @@ async def test_what_came_while_it_was_disabled_is_a_gap_although_nobody_has_take
     changing = asyncio.create_task(house.change("siem_1", enabled=True))
     await drop.begun.wait()
     start.go.set()
-    await house.clock.run_until(lambda: house.clock.monotonic_s() > 1_010, within_s=60)
+    await house.until(lambda: house.clock.monotonic_s() > 1_010)
     drop.go.set()
     await changing
     assert (house.ledger("siem_1").dropped, house.ledger("siem_1").pending) == (3, 0)
     await house.post(2)
-    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_1"))
     await house.settled("siem_1")
     assert (house.ledger("siem_1").dropped, house.ledger("siem_1").delivered) == (3, 2)
 
@@ -238,28 +257,28 @@ async def test_a_destination_that_could_not_be_given_up_goes_on(house: House) ->
     """The store is away in the midst of a forced deletion: the next look streams again, to the end of the deletion."""
     await house.make("siem_1")
     house.run()
-    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_1"))
     await house.change("siem_1", deleting=True)
     house.contents.away = True
     with pytest.raises(StoreUnavailable):
         await house.supervisor.drop("siem_1")
     house.contents.away = False
     await house.make("siem_2")
-    await house.clock.run_until(lambda: house.queue.consumer_ids() == ["siem_2"], within_s=60)
+    await house.until(lambda: house.queue.consumer_ids() == ["siem_2"])
 
 
 async def test_a_destination_that_is_being_given_up_does_not_go_on(house: House) -> None:
     """A look in the midst of a forced deletion leaves it alone: nothing more is sent."""
     await house.make("siem_1")
     house.run()
-    await house.clock.run_until(lambda: house.is_taken_up("siem_1"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_1"))
     drop = house.hold_drop("siem_1")
     dropping = asyncio.create_task(house.supervisor.drop("siem_1"))
     await drop.begun.wait()
     await house.make("siem_2", tenant_id="other")
-    await house.clock.run_until(lambda: house.is_taken_up("siem_2"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_2"))
     await house.post(2)
-    await house.clock.run_until(lambda: house.clock.monotonic_s() > 1_010, within_s=60)
+    await house.until(lambda: house.clock.monotonic_s() > 1_010)
     drop.go.set()
     assert await dropping == 2
     assert house.wire.requests == []
@@ -277,7 +296,7 @@ async def test_a_destination_that_is_being_given_up_is_not_taken_up(house: House
     await drop.begun.wait()
     start.go.set()
     await house.make("siem_2", tenant_id="other")
-    await house.clock.run_until(lambda: house.is_taken_up("siem_2"), within_s=60)
+    await house.until(lambda: house.is_taken_up("siem_2"))
     drop.go.set()
     assert await dropping == 2
     assert house.wire.requests == []
@@ -299,5 +318,66 @@ async def test_whoever_waits_for_a_deletion_learns_that_it_is_gone_before_it_was
     else:
         del house.contents.destinations["siem_1"]
         await house.catalog.refresh()
-    await house.clock.run_until(flushed.done, within_s=60)
+    await house.until(flushed.done)
     assert await flushed
+
+
+async def test_a_disk_that_refuses_a_queue_ends_nothing(house: House) -> None:
+    """The destination waits for a later look; others are taken up as soon as they can be."""
+    house.fail_checkpoints()
+    await house.catalog.create_destination(destination(id="siem_1", created_at_s=house.clock.time_s()))
+    house.run()
+    await house.until(lambda: house.files.failed != [])
+    house.files.mend()
+    await house.make("siem_2")
+    await house.until(lambda: house.is_taken_up("siem_1") and house.is_taken_up("siem_2"))
+
+
+async def test_a_disk_that_does_not_let_a_queue_go_ends_nothing(house: House) -> None:
+    """A forced deletion while checkpoints fail: that it is gone is written with a later one, others are served."""
+    await house.make("siem_1")
+    house.run()
+    await house.until(lambda: house.is_taken_up("siem_1"))
+    house.fail_checkpoints()
+    await house.supervisor.drop("siem_1")
+    await house.until(lambda: house.files.failed != [])
+    house.files.mend()
+    await house.make("siem_2")
+    await house.until(lambda: house.is_taken_up("siem_2"))
+    assert house.queue.consumer_ids() == ["siem_2"]
+    assert await house.supervisor.flushed("siem_1", 300)
+
+
+async def test_the_queue_keeps_everything_while_the_disk_refuses_one_that_may_need_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged checkpoints count as made good only once each destination has its consumer again."""
+    ended: list[list[str]] = []
+    monkeypatch.setattr(house.queue, "end_restoration", lambda: ended.append(house.queue.consumer_ids()))
+    await house.make("siem_1")
+    house.refused.add("siem_2")
+    await house.catalog.create_destination(destination(id="siem_2", created_at_s=house.clock.time_s()))
+    house.run()
+    await house.until(lambda: house.is_taken_up("siem_1") and not house.refused)
+    await house.catalog.create_destination(destination(id="siem_3", created_at_s=house.clock.time_s()))
+    await house.until(lambda: house.is_taken_up("siem_3"))
+    assert {"siem_1", "siem_2"} <= set(ended[0])
+
+
+async def test_nothing_is_swept_away_by_a_view_that_may_be_old(house: House) -> None:
+    """A start without the store knows what a file says, which may be older than the queue's consumers."""
+    await house.make("siem_1")
+    await house.queue.add_consumer("siem_2", "t")
+    await house.post(3)
+    house.contents.away = True
+    await house.catalog.refresh()
+    house.run()
+    await house.until(lambda: house.is_taken_up("siem_1"))
+    await house.settled("siem_1")
+    house.contents.away = False
+    made = destination(id="siem_2", endpoint=ENDPOINTS["webhook"], created_at_s=house.clock.time_s())
+    house.contents.destinations["siem_2"] = made
+    await house.catalog.refresh()
+    await house.until(lambda: house.is_taken_up("siem_2"))
+    await house.settled("siem_2")
+    assert house.ledger("siem_2").delivered == 3
