@@ -24,6 +24,7 @@ from typing import Protocol
 
 from gateway.delivery.health import Attempt, Health, TestResult
 from gateway.destinations.history import Figures
+from gateway.destinations.store import Destination
 from gateway.providers.codec import Provider, Settings
 
 
@@ -42,8 +43,8 @@ class Streams(Protocol):
     def unreached_actions(self) -> list[tuple[str, str]]:
         """Tenants and actions of events that came since the start and reach no enabled destination of their tenant."""
 
-    async def take_up(self, destination_id: str) -> None:
-        """Apply what the store says of a destination now, for what is appended from here on.
+    async def take_up(self, before: Destination) -> None:
+        """Apply what the store says of a destination now, for what is appended from here on. ``before`` is what it was.
 
         What came while it was disabled or failed is durably in a gap when this returns. Raises OSError; what could not
         be applied is tried again later.

@@ -111,12 +111,7 @@ class Stream:
         self.state.refused(
             "disk", "the disk of the data directory fails, so a refused event or a gap cannot be kept: wait for it"
         )
-        structlog.get_logger().warning(
-            Event.DESTINATION_HELD,
-            destination=self.destination.id,
-            error=str(fault),
-            remedy="free space on the disk of the data directory, or check it",
-        )
+        tell_of_held(self.destination.id, fault)
 
     async def _rest(self, seconds: float) -> None:
         """A change, or the stop, ends it."""
@@ -179,6 +174,15 @@ class Stream:
         if self.destination.deleting and not self.consumer.backlog().pending_events:
             await self._on_flushed(self.destination.id)
             self.removed.set()
+
+
+def tell_of_held(destination_id: str, fault: OSError) -> None:
+    structlog.get_logger().warning(
+        Event.DESTINATION_HELD,
+        destination=destination_id,
+        error=str(fault),
+        remedy="free space on the disk of the data directory, or check it",
+    )
 
 
 def _disk_fault(error: Exception) -> OSError | None:

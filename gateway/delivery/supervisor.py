@@ -21,9 +21,10 @@ from gateway.delivery.health import Attempt, Health, TestResult
 from gateway.delivery.probe import probe
 from gateway.delivery.rollup import Rollup
 from gateway.delivery.state import DeliveryState
-from gateway.delivery.stream import Stream
+from gateway.delivery.stream import Stream, tell_of_held
 from gateway.delivery.trail import Trail
 from gateway.delivery.unreached import Unreached
+from gateway.delivery.waiting import first_of
 from gateway.delivery.watch import Watch
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
@@ -42,6 +43,13 @@ class Catalog(Protocol):
     """The destinations that are wanted."""
 
     def destinations(self) -> Mapping[str, Destination]: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def store_problem(self) -> str | None:
+        """Why what is shown may be out of date; None while it is not."""
 
     async def wait_for_change(self, version: int) -> int: ...
 
@@ -94,6 +102,7 @@ class Supervisor:
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
+        self._starting = asyncio.Lock()  # a destination begins, or what came before a change of it is booked
         self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
@@ -125,12 +134,9 @@ class Supervisor:
             if stream is None:
                 await self._start(group, destination)
             else:
-                await self._follow(stream)
-        self._queue.end_restoration()
-        for stray in [known for known in self._queue.consumer_ids() if known not in wanted]:
-            consumer = self._queue.consumer(stray)
-            if consumer is not None:
-                await self._remove_consumer(stray, consumer)
+                await self._follow(group, stream)
+        if self._catalog.store_problem is None:
+            await self._settle_consumers()
 
     async def stop(self, grace_s: float) -> None:
         """Start no further attempt; wait for those in flight, then give up on them (they come again)."""
@@ -167,12 +173,14 @@ class Supervisor:
     def unreached_actions(self) -> list[tuple[str, str]]:
         return self._unreached.actions()
 
-    async def take_up(self, destination_id: str) -> None:
-        stream = self._streams.get(destination_id)
+    async def take_up(self, before: Destination) -> None:
+        stream = self._streams.get(before.id)
         if stream is None:
-            return  # it starts with what the store says
+            async with self._starting:
+                await self._book_unstarted(before)
+            return
         async with stream.changing:
-            destination = self._catalog.destinations().get(destination_id)
+            destination = self._catalog.destinations().get(before.id)
             if destination is not None and destination.revision != stream.destination.revision:
                 await stream.change(destination)
 
@@ -185,9 +193,10 @@ class Supervisor:
         try:
             async with asyncio.timeout(timeout_s):
                 while (stream := self._streams.get(destination_id)) is None:
-                    if destination_id not in self._catalog.destinations():
+                    if not self._is_wanted(destination_id):
                         return True
-                    await self._started.wait()
+                    changed = self._catalog.wait_for_change(self._catalog.version)
+                    await first_of(self._started.wait(), changed)
                 await stream.removed.wait()
         except TimeoutError:
             return False
@@ -234,22 +243,49 @@ class Supervisor:
 
     # -- inside
 
-    async def _follow(self, stream: Stream) -> None:
-        """A disk that fails leaves this one as it was until the next look, and does not stop the others."""
+    def _is_wanted(self, destination_id: str) -> bool:
+        """Now: what was read before an await knows nothing of a destination that was made, or is gone, since."""
+        return destination_id in self._catalog.destinations()
+
+    async def _follow(self, group: asyncio.TaskGroup, stream: Stream) -> None:
+        """A disk that fails leaves this one as it was until the next look, and does not stop the others.
+
+        One whose task has ended could not be given up: it goes on.
+        """
+        destination_id = stream.destination.id
         try:
-            await self.take_up(stream.destination.id)
+            await self.take_up(stream.destination)
         except OSError as error:
             stream.tell_of_disk(error)
+        is_given_up = stream.removed.is_set() or destination_id in self._dropping
+        if self._tasks[destination_id].done() and not is_given_up:
+            self._tasks[destination_id] = group.create_task(stream.run())
+
+    async def _book_unstarted(self, before: Destination) -> None:
+        """It starts with what the store says then, which no longer says that it was disabled."""
+        consumer = self._queue.consumer(before.id)
+        if not before.enabled and consumer is not None:
+            await consumer.drop_pending(GapReason.DISABLED)
+            await consumer.checkpoint()
 
     def _states(self) -> dict[str, DeliveryState]:
         return {destination_id: stream.state for destination_id, stream in self._streams.items()}
 
-    async def _start(self, group: asyncio.TaskGroup, destination: Destination) -> None:
-        consumer = await self._queue.add_consumer(
-            destination.id, destination.tenant_id, created_at_s=destination.created_at_s
-        )
-        if destination.id in self._dropping or destination.id not in self._catalog.destinations():
-            return  # given up meanwhile; when that fails, the next look takes it up
+    async def _start(self, group: asyncio.TaskGroup, seen: Destination) -> None:
+        """As the store says at the end. When the disk fails, or when it could not be given up meanwhile, a later look
+        takes it up.
+        """
+        try:
+            consumer = await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
+        except OSError as error:
+            tell_of_held(seen.id, error)
+            return
+        async with self._starting:
+            destination = self._catalog.destinations().get(seen.id)
+            if destination is not None and destination.id not in self._dropping and not self._stopping:
+                self._begin(group, destination, consumer)
+
+    def _begin(self, group: asyncio.TaskGroup, destination: Destination, consumer: Consumer) -> None:
         consumer.set_filter(self._matcher(destination.filter))
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
@@ -282,6 +318,15 @@ class Supervisor:
             tenant=destination.tenant_id,
         )
 
+    async def _settle_consumers(self) -> None:
+        """Those that are wanted are all there; the others go. Not by a view that may be older than the queue."""
+        if all(self._queue.consumer(known) is not None for known in self._catalog.destinations()):
+            self._queue.end_restoration()
+        for stray in [known for known in self._queue.consumer_ids() if known not in self._streams]:
+            consumer = self._queue.consumer(stray)
+            if consumer is not None and not self._is_wanted(stray):
+                await self._remove_consumer(stray, consumer)
+
     async def _forget(self, destination_id: str) -> None:
         """A destination that is gone from the store: end its stream and free what it held."""
         stream = self._streams.pop(destination_id)
@@ -296,13 +341,19 @@ class Supervisor:
         structlog.get_logger().info(Event.DESTINATION_STOPPED, destination=destination_id)
 
     async def _remove_consumer(self, destination_id: str, consumer: Consumer) -> None:
-        """Whatever still waits goes with its destination, and not without a word."""
+        """Whatever still waits goes with its destination, and not without a word.
+
+        When the disk fails, the queue writes with a later checkpoint that it is gone.
+        """
         pending = consumer.backlog().pending_events
         if pending:
             structlog.get_logger().warning(
                 Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=pending
             )
-        await self._queue.remove_consumer(destination_id)
+        try:
+            await self._queue.remove_consumer(destination_id)
+        except OSError as error:
+            tell_of_held(destination_id, error)
 
     async def _flushed(self, destination_id: str) -> None:
         """Nothing waits any more: the consumer goes first, so that a crash in between finds the deletion to finish."""

@@ -139,7 +139,7 @@ async def _update(call: Call, changes: Changes) -> web.Response:
     health = call.parts.streams.health(known.id)
     changed = await call.parts.service.update(known.id, changes, precondition=precondition)
     try:
-        await call.parts.streams.take_up(known.id)
+        await call.parts.streams.take_up(known)
     finally:  # it is stored, whatever the disk of the queue does
         await activity.updated(call, known, changed, health)
     return _one(call, changed)
