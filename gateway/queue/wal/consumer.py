@@ -58,6 +58,7 @@ class WalConsumer:
         self._log = log
         self._cursor = Cursor(state)
         self._cursor.restore_dead_lettered(number - 1 for number in dead_letters.all_numbers())
+        self._has_left = False
         self._feed = Feed(log, tenant_id=state.tenant_id, consumer_id=state.consumer_id)
         self._letters = Letters(
             log,
@@ -102,8 +103,6 @@ class WalConsumer:
         self._sieve = matcher and Sieve(
             matcher, self._cursor, self._feed, room_for_runs=self._room_for_runs, mark_changed=self._mark_changed
         )
-        if matcher is None:  # perhaps it is about to go; who stays is counted again when it is woken or stored
-            self._log.runs.count(self.id, 0)
         self._sift_soon()
 
     async def wait(self) -> None:
@@ -279,6 +278,12 @@ class WalConsumer:
         self._count_runs()
         return self._cursor.state(whole=whole, dead_letters=self._letters.lasting)
 
+    def leave(self) -> None:
+        """It is removed: what is still under way for it must not bring its checkpoint back, or hold room for runs."""
+        self._has_left = True
+        self.set_filter(None)
+        self._log.runs.count(self.id, 0)
+
     def disk_bytes(self) -> int:
         return self._letters.disk_bytes
 
@@ -300,10 +305,12 @@ class WalConsumer:
 
     def _mark_changed(self) -> None:
         self._count_runs()
-        self._log.mark_changed(self)
+        if not self._has_left:
+            self._log.mark_changed(self)
 
     def _count_runs(self) -> None:
-        self._log.runs.count(self.id, self._cursor.settled_runs())
+        if not self._has_left:
+            self._log.runs.count(self.id, self._cursor.settled_runs())
 
     def _room_for_runs(self) -> int:
         self._count_runs()

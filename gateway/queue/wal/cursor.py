@@ -327,10 +327,11 @@ class Cursor:
         self._raise_floor()
 
     def _drop(self, first: int, last: int) -> int:
-        dropped = 0
-        for start, end in list(self.waiting(first, last)):
+        """One run for each stretch between what is handed out: of what is settled in it there may be very many."""
+        before = self._settled.members()
+        for start, end in list(self._taken.missing(first, last)):
             self._settled.add(start, end)
-            dropped += end - start
+        dropped = self._settled.members() - before
         self._counters["dropped"] += dropped
         return dropped
 

@@ -135,6 +135,9 @@ class DeadLetterFile:
         unreadable: list[int] = []
         looked_at, size_bytes = 0, 0
         for number in numbers:
+            if not self._has(number):  # found unreadable since
+                looked_at += 1
+                continue
             letter = self._read(self._places[bisect_left(self._numbers, number)])
             if letter is not None and letters and size_bytes + len(letter.line) > bytes_max:
                 break
@@ -161,7 +164,7 @@ class DeadLetterFile:
     def end_replay(self) -> None:
         """They are in the lane of replays now. Does no I/O: what ``begin_replay`` wrote tells it to the next start."""
         if self._replay is not None:
-            self._leave_out(self._replay.numbers)
+            self._leave_out([number for number in self._replay.numbers if self._has(number)])
             self._replay = None
 
     def all_numbers(self) -> list[int]:

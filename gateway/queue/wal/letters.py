@@ -77,10 +77,14 @@ class Letters:
         return self._file.disk_bytes
 
     async def add(self, letters: Sequence[DeadLetter], settle: Callable[[], None]) -> None:
-        """Store them durably, and then ``settle`` their events at once."""
-        async with self._lock:
+        """Store them durably, and then ``settle`` their events at once, also when this is cancelled meanwhile."""
+
+        async def add() -> None:
             await self._change(lambda: self._file.add(letters))
             settle()
+
+        async with self._lock:
+            await _to_its_end(add())
 
     async def page(self, *, after: int, limit: int) -> list[DeadLetter]:
         async with self._lock:
@@ -159,7 +163,7 @@ class Letters:
     async def _put_back(self, letters: Sequence[DeadLetter]) -> None:
         numbers, begin = [letter.number for letter in letters], self._log.end_sequence(self._replays)
         payload = b"\n".join([letter.line for letter in letters])
-        await self._log.in_thread(lambda: self._file.begin_replay(numbers, begin))
+        await self._change(lambda: self._file.begin_replay(numbers, begin))
         await self._log.append([Entry(self._replays, payload, len(letters))])
         self._file.end_replay()
 

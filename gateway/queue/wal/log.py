@@ -143,7 +143,7 @@ class WalQueue:
         if consumer is None:
             return
         self._listeners[consumer.tenant_id].discard(consumer)
-        consumer.set_filter(None)  # what it judges from now on would bring its checkpoint back
+        consumer.leave()
         self._changed.pop(consumer_id, None)
         self._removed.append(consumer_id)
         await self.checkpoint()
@@ -353,7 +353,8 @@ class WalQueue:
             else:
                 await self._begin_journal(self._log_end(self._next_sequence))
         except BaseException:
-            self._changed = {**changed, **self._changed}
+            here = {name: each for name, each in changed.items() if self._consumers.get(name) is each}
+            self._changed = here | self._changed
             self._removed = removed + self._removed
             self._touched |= touched
             raise

@@ -40,6 +40,14 @@ def test_what_cannot_be_read_is_left_out_and_counted() -> None:
     assert (file.lost, file.all_numbers()) == (1, [1, 3])
 
 
+def test_what_was_left_out_meanwhile_is_passed_over() -> None:
+    """The one behind it does not come in its place, and then once more."""
+    file = opened(MemoryFiles())
+    file.add(letters(1, 2, 3, 4))
+    file.forget([2])
+    assert file.read([2, 3], bytes_max=100) == (letters(3), 2)
+
+
 def test_the_end_of_the_lane_tells_which_letters_were_replayed() -> None:
     """Those that it has are dead letters no more, whenever the file is opened, in the order written down."""
     files = MemoryFiles()

@@ -6,8 +6,8 @@ import asyncio
 import errno
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -84,6 +84,24 @@ async def refuse(consumer: Consumer, *indexes: int) -> None:
     assert records is not None
     for index in indexes:
         await consumer.settle_refused([Refused(records.positions[index], records.lines[index], "400", "no")])
+
+
+@contextmanager
+def held(files: FaultyFiles, operation: str) -> Iterator[threading.Event]:
+    """Until the end of the block an operation on the files waits in its thread. The event tells that one does."""
+    begun, released = threading.Event(), threading.Event()
+    now = getattr(files, operation)
+
+    def slow(*arguments: object) -> object:
+        begun.set()
+        released.wait()
+        return now(*arguments)
+
+    with mock.patch.object(files, operation, slow):
+        try:
+            yield begun
+        finally:
+            released.set()
 
 
 def expected(numbers: range | list[int]) -> list[bytes]:
@@ -292,24 +310,15 @@ async def test_a_deletion_that_is_cut_off_is_no_damage(opened: Opened) -> None:
     a = await queue.add_consumer("siem_a", "a")
     await queue.append([entry(n) for n in range(3)])
     await refuse(a, 0, 1, 2)
-    begun, held = threading.Event(), threading.Event()
-    rename = opened.files.rename
-
-    def slow(old: str, new: str) -> None:
-        if old.startswith("dead-letters/"):
-            begun.set()
-            held.wait()
-        rename(old, new)
-
-    with mock.patch.object(opened.files, "rename", slow):
+    with held(opened.files, "rename") as begun:
         deleting = asyncio.create_task(a.delete_dead_letters([1]))
         await asyncio.to_thread(begun.wait)
         deleting.cancel()
+        await asyncio.sleep(0)
         deleting.cancel()
         await asyncio.sleep(0)
-        held.set()
-        with pytest.raises(asyncio.CancelledError):
-            await deleting
+    with pytest.raises(asyncio.CancelledError):
+        await deleting
     await opened.close()
     again = (await opened.open(DiskFiles(opened.root))).consumer("siem_a")
     assert again is not None
@@ -317,28 +326,54 @@ async def test_a_deletion_that_is_cut_off_is_no_damage(opened: Opened) -> None:
     assert (again.ledger().dead_lettered, again.ledger().dropped, await again.gaps()) == (3, 0, [])
 
 
+async def test_a_refusal_that_is_cut_off_is_settled_when_it_is_stored(opened: Opened) -> None:
+    """Whoever gave it up must not have the event sent again beside its dead letter."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(0)])
+    records = await a.take(events_max=1, bytes_max=100)
+    assert records is not None
+    with held(opened.files, "rename") as begun:
+        refusing = asyncio.create_task(a.settle_refused([Refused(records.positions[0], records.lines[0], "400", "no")]))
+        await asyncio.to_thread(begun.wait)
+        refusing.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await refusing
+    a.release(records.positions)
+    assert await drained(a) == []
+    assert (a.dead_letter_count(), a.ledger().dead_lettered, a.ledger().balanced) == (1, 1, True)
+
+
+async def test_a_removed_consumer_stays_away(opened: Opened) -> None:
+    """What was under way for it when it was removed brings no checkpoint of it back."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry(n) for n in range(2)])
+    await refuse(a, 0, 1)
+    with held(opened.files, "rename") as begun:
+        deleting = asyncio.create_task(a.delete_dead_letters([1]))
+        await asyncio.to_thread(begun.wait)
+        removing = asyncio.create_task(queue.remove_consumer("siem_a"))
+        await asyncio.sleep(0)
+    await asyncio.wait([deleting, removing])
+    await queue.checkpoint()
+    assert (await opened.crash()).consumer_ids() == []
+
+
 async def test_a_consumer_may_go_while_the_journal_begins_anew(opened: Opened) -> None:
     """The checkpoint under way ends well, and the next one is without it."""
     queue = await opened.open()
     await queue.add_consumer("siem_a", "a")
     b = await queue.add_consumer("siem_b", "b")
-    begun, held = threading.Event(), threading.Event()
-    rename = opened.files.rename
-
-    def slow(old: str, new: str) -> None:
-        begun.set()
-        held.wait()
-        rename(old, new)
-
-    with mock.patch.object(opened.files, "rename", slow), mock.patch.object(Journal, "fits", return_value=False):
+    with mock.patch.object(Journal, "fits", return_value=False), held(opened.files, "rename") as begun:
         b.set_memo(b"changed")
         checkpoint = asyncio.create_task(queue.checkpoint())
         await asyncio.to_thread(begun.wait)
         removing = asyncio.create_task(queue.remove_consumer("siem_a"))
         await asyncio.sleep(0)
-        held.set()
-        await checkpoint
-        await removing
+    await checkpoint
+    await removing
     assert (await opened.crash()).consumer_ids() == ["siem_b"]
 
 
