@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as system_random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
@@ -101,7 +102,7 @@ class Supervisor:
         self._streams: dict[str, Stream] = {}
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._dropping: set[str] = set()  # by id, while ``drop`` gives them up
+        self._dropping: Counter[str] = Counter()  # by id, how often ``drop`` is giving them up
         self._starting = asyncio.Lock()  # a destination begins, or what came before a change of it is booked
         self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
@@ -174,11 +175,11 @@ class Supervisor:
         return self._unreached.actions()
 
     async def take_up(self, before: Destination) -> None:
-        stream = self._streams.get(before.id)
-        if stream is None:
-            async with self._starting:
+        async with self._starting:
+            stream = self._streams.get(before.id)
+            if stream is None:
                 await self._book_unstarted(before)
-            return
+                return
         async with stream.changing:
             destination = self._catalog.destinations().get(before.id)
             if destination is not None and destination.revision != stream.destination.revision:
@@ -207,7 +208,7 @@ class Supervisor:
 
         One that was not taken up yet never is: nothing of it may be sent any more.
         """
-        self._dropping.add(destination_id)
+        self._dropping[destination_id] += 1
         try:
             task = self._tasks.get(destination_id)
             if task is not None:
@@ -220,7 +221,7 @@ class Supervisor:
             )
             await self._flushed(destination_id)
         finally:
-            self._dropping.discard(destination_id)
+            self._dropping -= Counter([destination_id])  # without those of whom none is left
         stream = self._streams.get(destination_id)
         if stream is not None:
             stream.removed.set()

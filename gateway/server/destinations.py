@@ -137,9 +137,15 @@ async def _update(call: Call, changes: Changes) -> web.Response:
     if _flag(call, "verify"):
         await _verify(call, call.parts.service.draft_update(known.id, changes))
     health = call.parts.streams.health(known.id)
-    changed = await call.parts.service.update(known.id, changes, precondition=precondition)
+    before = [known]
+
+    def written_over(newest: Destination) -> None:
+        precondition(newest)
+        before.append(newest)
+
+    changed = await call.parts.service.update(known.id, changes, precondition=written_over)
     try:
-        await call.parts.streams.take_up(known)
+        await call.parts.streams.take_up(before[-1])
     finally:  # it is stored, whatever the disk of the queue does
         await activity.updated(call, known, changed, health)
     return _one(call, changed)

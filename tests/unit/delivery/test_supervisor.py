@@ -381,3 +381,33 @@ async def test_nothing_is_swept_away_by_a_view_that_may_be_old(house: House) -> 
     await house.until(lambda: house.is_taken_up("siem_2"))
     await house.settled("siem_2")
     assert house.ledger("siem_2").delivered == 3
+
+
+async def test_a_deletion_that_failed_starts_nothing_while_another_is_under_way(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that asks again finds the first one's failure without consequences: nothing more is sent."""
+    await house.make("siem_1")
+    house.run()
+    await house.until(lambda: house.is_taken_up("siem_1"))
+    remove, held, asked = house.supervisor._remove_destination, Held(), []
+
+    async def failing_first(destination_id: str) -> None:
+        asked.append(destination_id)
+        if len(asked) == 1:
+            raise StoreUnavailable("away")
+        held.begun.set()
+        await held.go.wait()
+        await remove(destination_id)
+
+    monkeypatch.setattr(house.supervisor, "_remove_destination", failing_first)
+    first, second = [asyncio.create_task(house.supervisor.drop("siem_1")) for _ in range(2)]
+    with pytest.raises(StoreUnavailable):
+        await first
+    await held.begun.wait()
+    await house.make("siem_2", tenant_id="other")  # a look at what runs
+    await house.until(lambda: house.is_taken_up("siem_2"))
+    await house.post(2)
+    held.go.set()
+    await second
+    assert house.wire.requests == []

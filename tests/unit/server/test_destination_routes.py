@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import RetryPolicy
+from gateway.delivery.health import TestResult
 from gateway.errors import ConnectFailed, TransportError
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request
@@ -375,6 +376,32 @@ async def test_a_deletion_waits_for_delivery_to_take_it_up(
     may_start.set()
     await streaming.until(deletion.done)
     assert (await deletion).status == 204
+    assert streaming.wire.lines == events(3)
+
+
+async def test_a_change_that_took_long_books_nothing_that_another_let_in(
+    streaming: Gateway, may_start: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it found when it began was disabled; what it wrote over was not, and had accepted events."""
+    destination = await streaming.make_destination(enabled=False)
+    is_testing, tested = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> TestResult:
+        is_testing.set()
+        await tested.wait()
+        return TestResult(True, 200, 1.0, "fine")
+
+    monkeypatch.setattr(streaming.supervisor, "test", slowly)
+    slow = asyncio.create_task(streaming.ask("PUT", f"{SIEM}/{destination}?verify=true", json={"name": "new"}))
+    await is_testing.wait()
+    assert (await streaming.ask("PUT", f"{SIEM}/{destination}", json={"enabled": True})).status == 200
+    await streaming.post(b"\n".join(events(3)))
+    tested.set()
+    assert (await slow).status == 200
+    ledger = await streaming.ledger(destination)
+    assert (ledger["dropped"], ledger["pending"]) == (0, 3)
+    may_start.set()
+    await streaming.settled(destination)
     assert streaming.wire.lines == events(3)
 
 
