@@ -25,7 +25,7 @@ from gateway.telemetry import Event, Metrics
 ACTIONS_MAX = 100  # remembered of one tenant
 ACTIONS_IN_ALL_MAX = 5_000
 ACTION_CHARS_MAX = 200  # the beginning of a longer one stands for it
-ASKED_AT_ONCE_MAX = 2_000  # filters, about what is remembered: a millisecond of work
+ASKED_AT_ONCE_MAX = 2_000  # filters: about a millisecond of work
 _LOOKED_AT_MAX = 10_000
 
 _REMEDY = "add the action to the filter of a destination that is to get it"
@@ -92,10 +92,16 @@ class Unreached:
         self._full: set[str] = set()
 
     def look_at(self, left_out: Collection[tuple[str, str]]) -> None:
-        """``left_out`` are tenants and actions of events that a filter did not let through."""
+        """``left_out`` are tenants and actions of events that a filter did not let through.
+
+        Where there are many filters and many new actions, some are looked at when they come again.
+        """
         self.follow()
-        for tenant_id, action in self._fresh(left_out):
-            if self._is_unreached(tenant_id, action):
+        enough = self._gates.asked + ASKED_AT_ONCE_MAX
+        for tenant_id, action in left_out:
+            if self._gates.asked >= enough:
+                return
+            if self._is_fresh(tenant_id, action) and self._is_unreached(tenant_id, action):
                 self._remember(tenant_id, _shown(action))
 
     def follow(self) -> None:
@@ -138,14 +144,15 @@ class Unreached:
         self._unreached += is_unreached - actions.get(action, False)
         actions[action] = is_unreached
 
-    def _fresh(self, left_out: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those that were not looked at since the destinations changed, or not lately."""
-        fresh = [item for item in left_out if (item[0], item[1][:ACTION_CHARS_MAX]) not in self._looked_at]
-        for tenant_id, action in fresh:
-            if len(self._looked_at) >= _LOOKED_AT_MAX:
-                self._looked_at.clear()
-            self._looked_at.add((tenant_id, action[:ACTION_CHARS_MAX]))
-        return fresh
+    def _is_fresh(self, tenant_id: str, action: str) -> bool:
+        """Whether it was not looked at since the destinations changed, or not lately."""
+        name = tenant_id, action[:ACTION_CHARS_MAX]
+        if name in self._looked_at:
+            return False
+        if len(self._looked_at) >= _LOOKED_AT_MAX:
+            self._looked_at.clear()
+        self._looked_at.add(name)
+        return True
 
     def _is_unreached(self, tenant_id: str, action: str) -> bool:
         return not action.startswith(EMITTED) and self._gates.leave_out(tenant_id, action)

@@ -219,6 +219,20 @@ def test_filters_that_are_alike_are_asked_once(house: House, work: Work) -> None
     assert work.asked == 1
 
 
+def test_many_new_actions_and_many_filters_are_a_step_of_work(house: House, work: Work) -> None:
+    """Those beyond it are looked at when they come again."""
+    for number in range(ASKED_AT_ONCE_MAX // 10):
+        house.put(f"siem_{number}", "acme", Filter(actions=(f"action {number}",)))
+    seen = [("acme", f"new {number}") for number in range(50)]
+    house.see(*seen)
+    asked_first, told_first = work.asked, len(house.told)
+    assert asked_first <= 1.2 * ASKED_AT_ONCE_MAX
+    assert told_first < len(seen)
+    for _ in seen:
+        house.see(*seen)
+    assert house.told == seen
+
+
 async def test_what_is_remembered_is_judged_in_steps(house: House, work: Work) -> None:
     """A change of one destination holds up nobody, however much is remembered; all is judged in a moment, also when
     the next change comes before that.
