@@ -216,10 +216,8 @@ class DeadLetterFile:
 
     def _prepared(self) -> int:
         """Where the next frame goes, in a file that takes one."""
-        if self._is_suspect:
+        if self._is_suspect or self._file is None:
             self._rewrite(self._numbers)
-        if self._file is None:
-            self._begin()
         return self._end
 
     def _append(self, buffers: Sequence[bytes]) -> None:
@@ -234,47 +232,31 @@ class DeadLetterFile:
             raise
         self._end += sum(map(len, buffers))
 
-    def _begin(self) -> None:
-        temporary = f"{self.name}.tmp"
-        self._files.unlink([temporary])
-        file = self._files.create(temporary, 0)
-        try:
-            file.write_at(0, [segment.encode_header(self._header)])
-            file.sync(0)
-            self._files.rename(temporary, self.name)
-        except OSError:
-            file.close()
-            raise
-        self._file = file
-
     def _frames(self, letters: Sequence[DeadLetter], start: int, *, synced_end: int) -> tuple[list[bytes], list[int]]:
         buffers: list[bytes] = []
         places = []
         end = start
         for letter in letters:
-            frame = record.encode(
-                seed=self._seed,
-                kind=record.Kind.DEAD_LETTER,
-                subject=self._subject,
-                payload=msgspec.msgpack.encode(letter),
-                sequence=letter.number,
-                events=1,
-                synced_end=synced_end,
-            )
+            frame = self._frame(record.Kind.DEAD_LETTER, letter, letter.number, 1, synced_end)
             buffers += frame
             places.append(end)
             end += sum(map(len, frame))
         return buffers, places
 
     def _replay_frame(self, replay: _Replay, start: int) -> list[bytes]:
+        return self._frame(record.Kind.REPLAY, replay, replay.begin, len(replay.numbers), start)
+
+    def _frame(
+        self, kind: record.Kind, item: DeadLetter | _Replay, sequence: int, events: int, synced_end: int
+    ) -> list[bytes]:
         return record.encode(
             seed=self._seed,
-            kind=record.Kind.REPLAY,
+            kind=kind,
             subject=self._subject,
-            payload=msgspec.msgpack.encode(replay),
-            sequence=replay.begin,
-            events=len(replay.numbers),
-            synced_end=start,
+            payload=msgspec.msgpack.encode(item),
+            sequence=sequence,
+            events=events,
+            synced_end=synced_end,
         )
 
     def _read(self, place: int) -> DeadLetter | None:
