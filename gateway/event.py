@@ -143,7 +143,7 @@ def checking_objects(objects: Sequence[bytes], rules: Rules) -> Iterator[Checked
 
 
 def check_at_once(body: bytes, rules: Rules) -> Checked | None:
-    """Check NDJSON in which nothing is out of the ordinary and all events are of one tenant; None for any other."""
+    """Check NDJSON in which nothing is out of the ordinary; None for any other."""
     text = body.removesuffix(b"\n")
     lines = text.split(b"\n")
     try:
@@ -152,15 +152,24 @@ def check_at_once(body: bytes, rules: Rules) -> Checked | None:
         events = list(map(_decoder.decode, lines))
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
-    tenant_id, count = events[0].tenant_id, len(events)
     if not _all_plain(lines, text) or any([event.timestamp.tzinfo is not UTC for event in events]):  # noqa: C419 - half the time
         return None
     if len(text) > rules.event_bytes_max and max(map(len, lines)) > rules.event_bytes_max:
         return None
-    if (count > 1 and any([event.tenant_id != tenant_id for event in events])) or not _may_use(tenant_id, rules):  # noqa: C419 - as above
+    if not all(_may_use(tenant_id, rules) for tenant_id in {event.tenant_id for event in events}):
         return None
-    entry = Entry(rules.subject or _stream_of(tenant_id), text, count)
-    return Checked([entry], count, [], count + (len(text) != len(body)))
+    return Checked(_entries(events, lines, text, rules), len(events), [], len(lines) + (len(text) != len(body)))
+
+
+def _entries(events: Sequence[AuditEvent], lines: Sequence[bytes], text: bytes, rules: Rules) -> list[Entry]:
+    """One for each tenant; ``text`` is all lines."""
+    first = events[0].tenant_id
+    if rules.subject is not None or all([event.tenant_id == first for event in events]):  # noqa: C419 - half the time
+        return [Entry(rules.subject or _stream_of(first), text, len(events))]
+    by_tenant: dict[str, list[bytes]] = {}
+    for event, line in zip(events, lines, strict=True):
+        by_tenant.setdefault(event.tenant_id, []).append(line)
+    return [Entry(_stream_of(name), b"\n".join(theirs), len(theirs)) for name, theirs in by_tenant.items()]
 
 
 def _all_plain(lines: list[bytes], text: bytes) -> bool:

@@ -32,8 +32,10 @@ class IngestCounts(Collector):
         self.requests: dict[int, int] = {}
         self.events = self.event_bytes = self.rejections = 0
 
-    def add(self, status: int, events: int = 0, event_bytes: int = 0, rejections: int = 0) -> None:
-        self.requests[status] = self.requests.get(status, 0) + 1
+    def add(
+        self, status: int, events: int = 0, event_bytes: int = 0, rejections: int = 0, *, requests: int = 1
+    ) -> None:
+        self.requests[status] = self.requests.get(status, 0) + requests
         self.events += events
         self.event_bytes += event_bytes
         self.rejections += rejections

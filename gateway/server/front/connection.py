@@ -10,41 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import cast
 
-from gateway.destinations.store import ApiKey, Scope
 from gateway.errors import GatewayError, Overloaded, RequestRejected
-from gateway.event import check_at_once
-from gateway.queue import Entry, Subject, SubjectKind
 from gateway.server.answers import Answer
-from gateway.server.auth import admitted
 from gateway.server.body import Source, cut_off, stopping
 from gateway.server.front.body import Body
 from gateway.server.front.framing import Chunked, Length
 from gateway.server.front.front import Front
 from gateway.server.front.head import CHUNKED, HEAD_BYTES_MAX, NO_HEAD, Head, refuse_if_hopeless, too_large
 from gateway.server.front.phase import Phase
+from gateway.server.front.turn import Awaited
 from gateway.server.front.wire import CONTINUE
 from gateway.server.problems import answer_to, answer_to_any
 
 PIPELINED_MAX = 64
-_NOTHING = Entry(Subject(SubjectKind.TENANT, ""), b"", 0)
 _EMPTY_LINE = b"\r\n\r\n"
 _HELD_BACK = 1 << 62  # wanted of what is whole and waits for its turn
-
-
-class _Awaited:
-    """The place of an answer among those of its connection. Called by the group commit when its events are durable."""
-
-    __slots__ = ("_connection", "answer", "entry", "head")
-
-    def __init__(self, connection: Connection, head: Head, entry: Entry, answer: bytes | None = None) -> None:
-        self._connection = connection
-        self.head, self.entry = head, entry
-        self.answer = answer
-
-    def __call__(self, error: BaseException | None) -> None:
-        self._connection.settle(self, error)
 
 
 class Connection(asyncio.Protocol):
@@ -58,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._front = front
         self._loop = front.loop
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
-        self._answers: deque[_Awaited] = deque()
+        self._answers: deque[Awaited] = deque()
         self._held = b""  # what has come and was not worked through
         self._wanted = 0  # how long that must become before it is worth looking at again
         self._body: Body | None = None  # of the request that has a task
@@ -144,9 +127,12 @@ class Connection(asyncio.Protocol):
                 self._refuse(error)
                 return
             stop = end if head is None else end + max(head.length, 0)
-            if head is None or (head.is_small and stop <= size and self._take(head, data[end:stop])):
+            if head is None:
                 at = stop
-            elif head.is_small and stop > size:
+            elif head.is_small and stop <= size:
+                self._take(head, data[end:stop])
+                at = stop
+            elif head.is_small:
                 self._await_body(data[at:], stop - at)
                 return
             elif self._answers:
@@ -158,45 +144,32 @@ class Connection(asyncio.Protocol):
                 self._hand_over(data[at:])
                 return
 
-    def _take(self, head: Head, body: bytes) -> bool:
-        """The short way. False: it was not taken, the long way has to look at it."""
-        parts = self._front.parts
-        caller = admitted(head.key_digest, parts.keys, Scope.EVENTS_WRITE)
-        if not isinstance(caller, ApiKey) or parts.stopping():
-            return False
-        checked = check_at_once(body, self._front.rules(caller.tenant_id))
-        if checked is None or not (head.is_ndjson or checked.accepted == 1):
-            return False
-        awaited = _Awaited(self, head, checked.entries[0])
-        try:
-            if not parts.queue.submit(checked.entries, awaited):
-                return False
-        except Overloaded:
-            return False
+    def _take(self, head: Head, body: bytes) -> None:
+        """The short way: it is checked and stored with all that came in this turn of the loop."""
+        awaited = Awaited(self, head, body.removesuffix(b"\n"))
         self._answers.append(awaited)
         self._is_last = not head.keeps_alive
-        return True
+        self._front.turn.add(awaited)
 
-    def settle(self, awaited: _Awaited, error: BaseException | None) -> None:
+    def settle(self, awaited: Awaited, error: BaseException | None) -> None:
         """Its events are durable, or never will be."""
-        head, entry, front = awaited.head, awaited.entry, self._front
+        head, front = awaited.head, self._front
         if error is None and not self._is_last and not head.is_http_1_0:
-            front.parts.counts.add(202, entry.count, len(entry.payload))
-            awaited.answer = front.wire.accepted(head, entry.count)
+            awaited.answer = front.wire.accepted(head, awaited.events)
         else:
-            closes = self._is_last and awaited is self._answers[-1]
-            awaited.answer = front.settled(head, entry, error, closes=closes)
+            awaited.answer = front.settled(awaited, error, closes=self._is_last and awaited is self._answers[-1])
         if self._answers[0] is awaited:
             self._flush()
 
     def _flush(self) -> None:
+        """The first answer is there: send it with those behind it that are."""
         ready: list[bytes] = []
         while self._answers and (answer := self._answers[0].answer) is not None:
             self._answers.popleft()
             ready.append(answer)
         self._since_s = self._loop.time()
         self._write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if not self._answers:
+        if not self._answers and (self._held or self._is_last or self._has_ended or not self._is_reading):
             self._go_on()
 
     # -- the long way
@@ -222,6 +195,26 @@ class Connection(asyncio.Protocol):
             self._go_on()
         else:
             self._wait_anew()
+
+    def serve_late(self, late: Sequence[Awaited]) -> None:
+        """These went the short way in vain. Nothing behind them is looked at before they are answered."""
+        self._is_serving = True
+        self._front.spawn(self._serve_late(late))
+
+    async def _serve_late(self, late: Sequence[Awaited]) -> None:
+        for awaited in late:
+            head, request_id = awaited.head, self._front.wire.request_id(awaited.head)
+            body = Body(Length(len(awaited.body)), self._go_on)
+            body.feed(awaited.body)
+            answer = await self._answer(head, body, request_id)
+            self._is_last = self._is_last or self._front.parts.stopping()
+            closes = self._is_last and awaited is self._answers[-1]
+            encoded = self._front.wire.encode(answer, request_id, closes=closes, is_http_1_0=head.is_http_1_0)
+            awaited.answer = encoded
+            if awaited is late[-1]:
+                self._is_serving = False
+            if self._answers[0] is awaited:
+                self._flush()
 
     async def _answer(self, head: Head, body: Body, request_id: str) -> Answer:
         source = Source(body.read, head.content_type, head.encoding, None if head.length == CHUNKED else head.length)
@@ -384,7 +377,7 @@ class Connection(asyncio.Protocol):
         self._is_last = True
         last = front.wire.encode(answer, front.wire.new_request_id(), closes=True)
         if self._answers:
-            self._answers.append(_Awaited(self, NO_HEAD, _NOTHING, last))
+            self._answers.append(Awaited(self, NO_HEAD, b"", last))
         else:
             self._write(last)
             self._close()

@@ -9,7 +9,6 @@ from typing import Protocol
 from gateway.destinations.store import ApiKey, Scope
 from gateway.errors import QueueUnavailable
 from gateway.event import Rules
-from gateway.queue import Entry
 from gateway.server.answers import Answer, told
 from gateway.server.auth import admitted
 from gateway.server.body import Source
@@ -17,6 +16,7 @@ from gateway.server.call import Parts
 from gateway.server.front import head as heads
 from gateway.server.front.head import Head
 from gateway.server.front.phase import LINGER_S, Phase
+from gateway.server.front.turn import Awaited, Turn
 from gateway.server.front.wire import Wire
 from gateway.server.handler import ApiHandler
 from gateway.server.ingest import Accepted, rules_for, take_in
@@ -64,6 +64,7 @@ class Front:
             Phase.SKIPPING: LINGER_S,
             Phase.CLOSING: LINGER_S,
         }
+        self.turn = Turn(parts, self.rules)
         self._make_handler = make_handler
         self._connections: set[Member] = set()
         self._handed_over = 0
@@ -154,12 +155,12 @@ class Front:
             proceed()
         return await take_in(self.parts, source, self.rules(caller.tenant_id), caller)
 
-    def settled(self, head: Head, entry: Entry, error: BaseException | None, *, closes: bool) -> bytes:
+    def settled(self, awaited: Awaited, error: BaseException | None, *, closes: bool) -> bytes:
         """The answer to a small request whose events are durable, or could not be stored."""
+        head = awaited.head
         request_id = self.wire.request_id(head)
         if error is None:
-            answer = told(Accepted(entry.count), 202)
-            self.parts.counts.add(202, entry.count, len(entry.payload))
+            answer = told(Accepted(awaited.events), 202)
         else:
             assert isinstance(error, Exception)
             answer = answer_to_any(error, request_id=request_id)

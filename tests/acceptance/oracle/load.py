@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import aiohttp
 
@@ -32,19 +33,25 @@ class Load:
 
     async def produce(self, api: Api) -> None:
         while not self._enough.is_set():
-            events = [self._some_event() for _ in range(self._random.choice(_SIZES))]
-            names = self._knowledge.sending(events)
+            events = [self.event_of("*") for _ in range(self._random.choice(_SIZES))]
             try:
-                answer = await api.post_lines([event.line for event in events])
+                status = await self.post(api, events)
             except (aiohttp.ClientError, OSError):
                 return
-            self._knowledge.answered(names, answer.status, answer.body)
-            if answer.status != 202:
+            if status != 202:
                 await asyncio.sleep(_REFUSED_REST_S)
 
-    def _some_event(self) -> Sent:
+    async def post(self, api: Api, events: Sequence[Sent]) -> int:
+        """The status of the answer, which is noted. Raises what the client raises when there is none."""
+        names = self._knowledge.sending(events)
+        answer = await api.post_lines([event.line for event in events])
+        self._knowledge.answered(names, answer.status, answer.body)
+        return answer.status
+
+    def event_of(self, tenant_id: str) -> Sent:
+        """An event of the tenant, or of any for "*"."""
         random_ = self._random
-        tenant_id, action = random_.choice(TENANTS), random_.choice(ACTIONS)
+        tenant_id, action = random_.choice(TENANTS) if tenant_id == "*" else tenant_id, random_.choice(ACTIONS)
         text = (
             POISON
             if random_.random() < self._poison_share
