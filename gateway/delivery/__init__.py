@@ -46,9 +46,8 @@ class Streams(Protocol):
     async def take_up(self, before: Destination) -> None:
         """Apply what the store says of a destination now, for what is appended from here on. ``before`` is what it was.
 
-        What came while it was disabled or failed is durably in a gap when this returns; of one that failed before this
-        process began, and that is not taken up yet, it is sent instead. Raises OSError; what could not be applied is
-        tried again later.
+        What came while it was disabled or failed is durably in a gap when this returns. Raises OSError; what could not
+        be applied is tried again later.
         """
 
     async def catch_up(self, destination_id: str) -> None:

@@ -103,7 +103,6 @@ class Supervisor:
         self._transports: dict[str, ClosableTransport] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dropping: Counter[str] = Counter()  # by id, how often ``drop`` is giving them up
-        self._starting = asyncio.Lock()  # a destination begins, or what came before a change of it is booked
         self._started = asyncio.Event()  # set, and another in its place, when a destination is taken up
         self._stopping = False
         self._rollup = Rollup(history, self._states, instance=instance, clock=clock)
@@ -131,11 +130,10 @@ class Supervisor:
         for destination_id in [known for known in self._streams if known not in wanted]:
             await self._forget(destination_id)
         for destination in wanted.values():
-            stream = self._streams.get(destination.id)
-            if stream is None:
-                await self._start(group, destination)
-            else:
-                await self._follow(group, stream)
+            try:
+                await self._follow(group, destination)
+            except OSError as error:
+                self._tell_of_disk(destination.id, error)
         if self._catalog.store_problem is None:
             await self._settle_consumers()
 
@@ -175,11 +173,9 @@ class Supervisor:
         return self._unreached.actions()
 
     async def take_up(self, before: Destination) -> None:
-        async with self._starting:
-            stream = self._streams.get(before.id)
-            if stream is None:
-                await self._book_unstarted(before)
-                return
+        stream = self._streams.get(before.id) or self._begin(before)
+        if stream is None:
+            return
         async with stream.changing:
             destination = self._catalog.destinations().get(before.id)
             if destination is not None and destination.revision != stream.destination.revision:
@@ -206,7 +202,7 @@ class Supervisor:
     async def drop(self, destination_id: str) -> int:
         """Give up what is left of a destination that is being deleted, in flight or not. Returns how many events.
 
-        One that was not taken up yet never is: nothing of it may be sent any more.
+        One that does not run yet never will: nothing of it may be sent any more.
         """
         self._dropping[destination_id] += 1
         try:
@@ -248,45 +244,42 @@ class Supervisor:
         """Now: what was read before an await knows nothing of a destination that was made, or is gone, since."""
         return destination_id in self._catalog.destinations()
 
-    async def _follow(self, group: asyncio.TaskGroup, stream: Stream) -> None:
-        """A disk that fails leaves this one as it was until the next look, and does not stop the others.
+    async def _follow(self, group: asyncio.TaskGroup, seen: Destination) -> None:
+        """Raises OSError, and then this one stays as it was until the next look.
 
-        One whose task has ended could not be given up: it goes on.
+        It starts with what the store says once its queue is there. One whose task has ended could not be given up: it
+        goes on.
         """
-        destination_id = stream.destination.id
-        try:
-            await self.take_up(stream.destination)
-        except OSError as error:
-            stream.tell_of_disk(error)
-        is_given_up = stream.removed.is_set() or destination_id in self._dropping
-        if self._tasks[destination_id].done() and not is_given_up:
-            self._tasks[destination_id] = group.create_task(stream.run())
+        if seen.id not in self._tasks:
+            await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
+        if not self._may_run(seen.id):
+            return
+        await self.take_up(self._catalog.destinations()[seen.id])
+        task = self._tasks.get(seen.id)
+        if self._may_run(seen.id) and (task is None or task.done()):
+            self._tasks[seen.id] = group.create_task(self._streams[seen.id].run())
 
-    async def _book_unstarted(self, before: Destination) -> None:
-        """It starts with what the store says then, which no longer says that it was disabled."""
-        consumer = self._queue.consumer(before.id)
-        if not before.enabled and consumer is not None:
-            await consumer.drop_pending(GapReason.DISABLED)
-            await consumer.checkpoint()
+    def _may_run(self, destination_id: str) -> bool:
+        return not self._stopping and destination_id not in self._dropping and self._is_wanted(destination_id)
+
+    def _tell_of_disk(self, destination_id: str, fault: OSError) -> None:
+        stream = self._streams.get(destination_id)
+        if stream is not None:
+            stream.tell_of_disk(fault)
+        else:
+            tell_of_held(destination_id, fault)
 
     def _states(self) -> dict[str, DeliveryState]:
         return {destination_id: stream.state for destination_id, stream in self._streams.items()}
 
-    async def _start(self, group: asyncio.TaskGroup, seen: Destination) -> None:
-        """As the store says at the end. When the disk fails, or when it could not be given up meanwhile, a later look
-        takes it up.
-        """
-        try:
-            consumer = await self._queue.add_consumer(seen.id, seen.tenant_id, created_at_s=seen.created_at_s)
-        except OSError as error:
-            tell_of_held(seen.id, error)
-            return
-        async with self._starting:
-            destination = self._catalog.destinations().get(seen.id)
-            if destination is not None and destination.id not in self._dropping and not self._stopping:
-                self._begin(group, destination, consumer)
+    def _begin(self, destination: Destination) -> Stream | None:
+        """From here on what it becomes is a change of its stream, which runs from the next look on.
 
-    def _begin(self, group: asyncio.TaskGroup, destination: Destination, consumer: Consumer) -> None:
+        None for one that has no queue yet, so that there is nothing to book.
+        """
+        consumer = self._queue.consumer(destination.id)
+        if consumer is None:
+            return None
         consumer.set_filter(self._matcher(destination.filter))
         provider = self._providers.get(destination.provider)
         state = DeliveryState(
@@ -311,13 +304,13 @@ class Supervisor:
         started, self._started = self._started, asyncio.Event()
         started.set()
         self._transports[destination.id] = self._make_transport()
-        self._tasks[destination.id] = group.create_task(stream.run())
         structlog.get_logger().info(
             Event.DESTINATION_STARTED,
             destination=destination.id,
             provider=destination.provider,
             tenant=destination.tenant_id,
         )
+        return stream
 
     async def _settle_consumers(self) -> None:
         """Those that are wanted are all there; the others go. Not by a view that may be older than the queue."""
@@ -331,9 +324,10 @@ class Supervisor:
     async def _forget(self, destination_id: str) -> None:
         """A destination that is gone from the store: end its stream and free what it held."""
         stream = self._streams.pop(destination_id)
-        task = self._tasks.pop(destination_id)
-        task.cancel()
-        await asyncio.wait({task})
+        task = self._tasks.pop(destination_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
         await self._transports.pop(destination_id).close()
         await self._remove_consumer(destination_id, stream.consumer)
         self._metrics.forget_destination(destination_id)

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.config import Activity, Delivery, Queue, RetryPolicy
+from gateway.delivery.outage import Memory, remember
 from gateway.delivery.supervisor import Supervisor
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
@@ -97,11 +98,10 @@ class House:
         if name in self.refused:
             self.refused.discard(name)
             raise OSError(errno.EIO, "injected fault")
-        consumer = await self._add_consumer(name, tenant_id, created_at_s=created_at_s)
         if created_at_s is not None and (start := self._starts.get(name)) is not None:  # not the request that makes it
             start.begun.set()
             await start.go.wait()
-        return consumer
+        return await self._add_consumer(name, tenant_id, created_at_s=created_at_s)
 
     async def make(self, name: str, **members: Any) -> None:
         """As a request does: the consumer is there when it is answered."""
@@ -110,6 +110,12 @@ class House:
         )
         await self.catalog.create_destination(made)
         await self._add_consumer(name, made.tenant_id)
+
+    def has_failed(self, name: str) -> None:
+        """Before this process began: only its consumer knows."""
+        consumer = self.queue.consumer(name)
+        assert consumer is not None
+        consumer.set_memo(remember(Memory(failed_at_s=self.clock.time_s())))
 
     def fail_checkpoints(self) -> None:
         for operation in ("sync", "create"):
@@ -129,6 +135,11 @@ class House:
         consumer = self.queue.consumer(name)
         assert consumer is not None
         return consumer.ledger()
+
+    async def gap_reasons(self, name: str) -> list[GapReason]:
+        consumer = self.queue.consumer(name)
+        assert consumer is not None
+        return [gap.reason for gap in await consumer.gaps()]
 
     def is_taken_up(self, name: str) -> bool:
         return self.supervisor.health(name) is not None
@@ -239,6 +250,61 @@ async def test_what_came_while_it_was_disabled_is_a_gap_although_nobody_has_take
     assert (house.ledger("siem_1").dropped, house.ledger("siem_1").delivered) == (3, 2)
 
 
+async def test_what_came_while_it_was_failed_is_a_gap_although_nobody_has_taken_it_up(house: House) -> None:
+    """It failed before this process began: what came since is not sent when a change starts it again."""
+    start = house.hold("siem_1")
+    await house.make("siem_1")
+    house.has_failed("siem_1")
+    house.run()
+    await start.begun.wait()
+    await house.post(3)
+    await house.change("siem_1", resumed_at_s=house.clock.time_s() + 1)
+    await house.post(2)
+    start.go.set()
+    await house.until(lambda: house.is_taken_up("siem_1"))
+    await house.settled("siem_1")
+    assert (house.ledger("siem_1").dropped, house.ledger("siem_1").delivered) == (3, 2)
+    assert await house.gap_reasons("siem_1") == [GapReason.RETRIES_EXHAUSTED]
+
+
+async def test_what_comes_between_two_changes_is_a_gap_although_nobody_has_taken_it_up(house: House) -> None:
+    """Disabled, then enabled while delivery is busy with another: nothing of what came meanwhile is sent."""
+    start = house.hold("siem_1")
+    await house.make("siem_1")
+    await house.make("siem_2", tenant_id="other", enabled=False)
+    house.run()
+    await start.begun.wait()
+    await house.change("siem_1", enabled=False)
+    await house.post(3)
+    drop = house.hold_drop("siem_2")
+    others = asyncio.create_task(house.change("siem_2", enabled=True))
+    await drop.begun.wait()
+    start.go.set()
+    await asyncio.sleep(0)  # the look goes on
+    changing = asyncio.create_task(house.change("siem_1", enabled=True))
+    await asyncio.sleep(0)  # it is stored
+    drop.go.set()
+    await asyncio.wait({others, changing})
+    await house.settled("siem_1")
+    assert house.ledger("siem_1").dropped == 3
+    assert house.wire.requests == []
+
+
+async def test_what_comes_after_a_change_is_delivered_although_the_queue_was_not_there_yet(house: House) -> None:
+    """It was lost, and is made good with what the log has: by then the destination is enabled."""
+    start = house.hold("siem_1")
+    made = destination(id="siem_1", endpoint=ENDPOINTS["webhook"], enabled=False, created_at_s=1.0)
+    await house.catalog.create_destination(made)
+    house.run()
+    await start.begun.wait()
+    await house.change("siem_1", enabled=True)
+    await house.post(3)
+    start.go.set()
+    await house.until(lambda: house.is_taken_up("siem_1"))
+    await house.settled("siem_1")
+    assert house.ledger("siem_1").delivered == 3
+
+
 async def test_a_stop_while_a_destination_is_taken_up_starts_no_attempt(house: House) -> None:
     """A look that is under way takes up no more once the gateway stops."""
     start = house.hold("siem_1")
@@ -299,6 +365,54 @@ async def test_a_destination_that_is_being_given_up_is_not_taken_up(house: House
     await house.until(lambda: house.is_taken_up("siem_2"))
     drop.go.set()
     assert await dropping == 2
+    assert house.wire.requests == []
+
+
+@pytest.mark.parametrize("is_forced", [True, False])
+async def test_a_destination_that_is_gone_after_a_change_does_not_run(house: House, is_forced: bool) -> None:
+    """The change came before delivery had taken it up: nothing of it is sent, and whoever waits learns the end."""
+    first, second = house.hold("siem_1"), house.hold("siem_2")
+    await house.make("siem_1")
+    await house.make("siem_2", tenant_id="other")
+    house.run()
+    await first.begun.wait()
+    await house.post(2)
+    await house.change("siem_1", ordered=True)
+    flushed = asyncio.create_task(house.supervisor.flushed("siem_1", 300))
+    if is_forced:
+        await house.change("siem_1", deleting=True)
+        await house.supervisor.drop("siem_1")
+    else:
+        del house.contents.destinations["siem_1"]
+        await house.catalog.refresh()
+    first.go.set()
+    await second.begun.wait()
+    await house.until(lambda: house.clock.monotonic_s() > 1_010)
+    second.go.set()
+    await house.until(lambda: house.queue.consumer_ids() == ["siem_2"])
+    assert await flushed
+    assert house.wire.requests == []
+
+
+async def test_a_destination_that_is_gone_while_a_look_waits_for_a_change_of_it_does_not_run(house: House) -> None:
+    """It is enabled and then removed by another gateway: nothing of what comes for its queue is sent."""
+    first, second = house.hold("siem_1"), house.hold("siem_2")
+    await house.make("siem_1", enabled=False)
+    await house.make("siem_2", tenant_id="other")
+    house.run()
+    await first.begun.wait()
+    drop = house.hold_drop("siem_1")
+    changing = asyncio.create_task(house.change("siem_1", enabled=True))
+    await drop.begun.wait()
+    first.go.set()
+    await house.until(lambda: house.clock.monotonic_s() > 1_010)
+    del house.contents.destinations["siem_1"]
+    await house.catalog.refresh()
+    drop.go.set()
+    await changing
+    await house.post(2)
+    await second.begun.wait()
+    await house.until(lambda: house.clock.monotonic_s() > 1_020)
     assert house.wire.requests == []
 
 
