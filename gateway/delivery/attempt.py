@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 import msgspec
 import structlog
+from prometheus_client import Counter, Histogram
 
 from gateway.clock import Clock
 from gateway.delivery.health import Attempt
@@ -71,6 +72,9 @@ class Sender:
         self._instance = instance
         self._clock = clock
         self._metrics = metrics
+        self._seconds: Histogram | None = None  # both are looked up once: that costs more than counting
+        self._decided: dict[str, Counter] = {}
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         self._timeout_s = timeout_s
         self._channel = str(uuid.uuid4())
         self._clock_offset_s = 0.0
@@ -143,9 +147,8 @@ class Sender:
             message=words[:WORDS_MAX],
             code=getattr(sent.outcome, "code", ""),
         )
-        self._metrics.attempt_seconds.labels(self._destination_id).observe(sent.duration_s)
-        self._metrics.attempts.labels(self._destination_id, decision).inc()
-        structlog.get_logger().info(
+        self._count(decision, sent.duration_s)
+        self._log.info(
             Event.DELIVERY_ATTEMPTED,
             destination=self._destination_id,
             decision=decision,
@@ -156,6 +159,15 @@ class Sender:
             code=plain_code(attempt.code),
         )
         return attempt
+
+    def _count(self, decision: str, duration_s: float) -> None:
+        if self._seconds is None:
+            self._seconds = self._metrics.attempt_seconds.labels(self._destination_id)
+        counter = self._decided.get(decision)
+        if counter is None:
+            counter = self._decided[decision] = self._metrics.attempts.labels(self._destination_id, decision)
+        self._seconds.observe(duration_s)
+        counter.inc()
 
 
 def outcome_of(error: TransportError) -> Outcome:

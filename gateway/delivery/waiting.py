@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway.clock import Clock
+from gateway.wakeup import Wakeup
 
 
 async def first_of(*waits: Coroutine[object, object, object]) -> None:
@@ -31,7 +32,8 @@ class Nudges:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._event = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event = Wakeup()
         self._timer: asyncio.Task[None] | None = None
         self._timer_at_s = 0.0
         self._watch: asyncio.Task[None] | None = None
@@ -52,7 +54,7 @@ class Nudges:
         At once when the ``other`` of an earlier wait has returned since: whoever waited by time alone has not seen it.
         """
         if self._watch is None:
-            self._watch = asyncio.ensure_future(self._nudge_after(other()))
+            self._watch = self._start(self._nudge_after(other()))
         if not self._watch.done():
             self._event.clear()
             await self._event.wait()
@@ -73,7 +75,12 @@ class Nudges:
                 return
             self._timer.cancel()
         self._timer_at_s = at_s
-        self._timer = asyncio.ensure_future(self._nudge_after(self._clock.sleep(seconds)))
+        self._timer = self._start(self._nudge_after(self._clock.sleep(seconds)))
+
+    def _start(self, wait: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.create_task(wait)
 
     async def _nudge_after(self, wait: Coroutine[Any, Any, None]) -> None:
         try:

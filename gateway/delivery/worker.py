@@ -1,8 +1,9 @@
 """One destination's loop: take, encode, attempt, settle.
 
-A batch grows while requests are in flight and is sent at once when none is: real time at low load, full batches at
-high load. What fails is released, not kept: it is read again when the breaker lets the next probe through. Every
-position that was taken ends settled or released, also when the worker is cancelled or dies.
+A batch grows while requests are in flight and is sent at once when none is, but for a pause where events come very
+fast: real time at low load, full batches at high load. What fails is released, not kept: it is read again when the
+breaker lets the next probe through. Every position that was taken ends settled or released, also when the worker is
+cancelled or dies.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import Delivery, RetryPolicy
-from gateway.delivery import acks, backoff
+from gateway.delivery import acks, backoff, pacing
 from gateway.delivery.attempt import Sender, Sent
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
@@ -79,6 +80,8 @@ class Worker:
         self._nudges = Nudges(clock)
         self._stop = asyncio.Event()
         self._in_flight = 0
+        self._paused_until_s = 0.0
+        self._shown_limit = -1
         self._held: dict[int, list[int]] = {}
         self._suspects = Suspects()
         self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
@@ -126,6 +129,8 @@ class Worker:
             if self._stop.is_set():
                 self._consumer.release(records.positions)
                 return
+            pause_s = pacing.pause_s(len(records.positions), self._delivery.linger_s)
+            self._paused_until_s = self._clock.monotonic_s() + pause_s
             number = id(records)
             self._held[number] = records.positions
             self._in_flight += 1
@@ -146,13 +151,17 @@ class Worker:
 
     async def _slot(self) -> bool:
         """Wait until another request may go out. False to look at everything again."""
-        wait_s = self._breaker.wait_s(self._clock.monotonic_s(), self._in_flight)
+        now_s = self._clock.monotonic_s()
+        wait_s = self._breaker.wait_s(now_s, self._in_flight)
         self._show_breaker()
         if wait_s is None or self._in_flight >= self._limiter.limit or self._acks_are_full():
             await self._nudges.wait()
             return False
         if wait_s > 0:
             await self._nudges.wait(min(wait_s, max(0.0, self._retry.window_s - self._state.outage_s())))
+            return False
+        if self._paused_until_s > now_s and not self._batch_is_full():
+            await self._nudges.wait(self._paused_until_s - now_s)
             return False
         if self._in_flight and not self._batch_is_full():
             await self._nudges.wait(self._delivery.linger_s)
@@ -331,7 +340,9 @@ class Worker:
             self._limiter.throttled()
         else:
             self._limiter.succeeded(sent.duration_s, in_flight=self._in_flight)
-        self._metrics.in_flight_limit.labels(self._id).set(self._limiter.limit)
+        if self._limiter.limit != self._shown_limit:
+            self._shown_limit = self._limiter.limit
+            self._metrics.in_flight_limit.labels(self._id).set(self._shown_limit)
 
     def _succeeded(self) -> None:
         self._breaker.close()

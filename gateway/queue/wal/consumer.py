@@ -30,6 +30,7 @@ from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.sieve import STEP_EVENTS, Sieve
 from gateway.queue.wal.taking import Taking
 from gateway.queue.wal.writer import Frame
+from gateway.wakeup import Wakeup
 
 WINDOW_EVENTS_MAX = 1_000_000  # how far reading may run ahead of the floor
 WINDOW_SPANS_MAX = 65_536
@@ -67,7 +68,7 @@ class WalConsumer:
             book_lost=self._book_lost_letters,
             mark_changed=self._mark_changed,
         )
-        self._wake = asyncio.Event()
+        self._wake = Wakeup()
         self._gap_book = GapBook(
             self._cursor,
             self._feed,

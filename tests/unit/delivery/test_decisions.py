@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import RetryPolicy
-from gateway.delivery import backoff
+from gateway.delivery import backoff, pacing
 from gateway.delivery.acks import AckBook
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
@@ -91,6 +91,19 @@ def test_the_limiter_shrinks_when_answers_come_late() -> None:
 
 
 DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(("events_per_s", "pause_s"), [(1_000, 0.0), (10_000, 0.0), (40_000, 0.02), (500_000, 0.02)])
+def test_requests_grow_where_events_come_fast_and_go_at_once_where_they_do_not(
+    events_per_s: int, pause_s: float
+) -> None:
+    """From any size of request on: the pause ends as nothing, or as the longest that is allowed."""
+    answer_s = 0.001
+    events = 200.0
+    for _ in range(50):
+        pause = pacing.pause_s(round(events), 0.02)
+        events = max(answer_s, pause) * events_per_s
+    assert pacing.pause_s(round(events), 0.02) == pause_s
 
 
 def test_an_outage_is_counted_in_time_that_passed_not_in_clock_jumps() -> None:

@@ -611,6 +611,39 @@ async def test_a_success_in_the_midst_of_a_batch_lets_others_go_out(house: House
     await house.drained()
 
 
+async def test_events_that_come_fast_share_requests(house: House) -> None:
+    """After a request of many events the next waits a moment for more, though nothing is in flight."""
+    provider = Provider(lambda lines: Delivered(), events_max=500)
+    house.start(provider)
+    await house.post(100)
+    await house.clock.run_until(lambda: house.consumer.pending_events() == 0)
+    for _ in range(3):
+        await house.post(10)
+        await at_this_moment(lambda: house.consumer.untaken_events() == 0, turns=20)
+    assert len(provider.requests) == 1
+    await house.drained(within_s=1)
+    assert [len(lines) for lines in provider.requests] == [100, 30]
+
+
+async def test_what_fills_a_request_at_once_waits_for_nothing(house: House) -> None:
+    """However soon it comes after the one before."""
+    provider = Provider(lambda lines: Delivered(), events_max=100)
+    house.start(provider)
+    await house.post(100)
+    await house.clock.run_until(lambda: house.consumer.pending_events() == 0)
+    await house.post(100)
+    await at_this_moment(lambda: len(provider.requests) == 2)
+    assert [len(lines) for lines in provider.requests] == [100, 100]
+
+
+async def at_this_moment(condition: Callable[[], bool], turns: int = 10_000) -> None:
+    """Let others work while the clock stands still."""
+    for _ in range(turns):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+
+
 class Channels(AcknowledgingProvider):
     """Counts its acknowledgements for each channel, as Splunk does, and each event is a request; ``holds`` are what the
     requests wait for in turn.
