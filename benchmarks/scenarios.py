@@ -23,7 +23,7 @@ class Size(msgspec.Struct, frozen=True):
     """How much is sent; ``quick`` sizes show the same with more noise."""
 
     events: int = 2_000_000
-    singles: int = 150_000
+    singles: int = 400_000
     seconds: float = 15.0
     backlog: int = 5_000_000
     restart_mib: tuple[int, ...] = (0, 1024, 5120)
@@ -33,13 +33,14 @@ class Size(msgspec.Struct, frozen=True):
 
 FULL = Size()
 QUICK = Size(
-    events=400_000, singles=20_000, seconds=5.0, backlog=500_000, restart_mib=(0, 256), destinations=200, idle_s=8.0
+    events=400_000, singles=60_000, seconds=5.0, backlog=500_000, restart_mib=(0, 256), destinations=200, idle_s=8.0
 )
 
 
-def load_of(per_request: int, size: Size, share: int = 1, **more: int) -> Load:
+def load_of(per_request: int, size: Size, share: int = 1, *, connections: int = 0, tenants: int = 1) -> Load:
     events = size.singles if per_request == 1 else size.events
-    return Load(per_request, max(1, events // per_request // share), connections=DEPTH_CONNECTIONS[per_request], **more)
+    depth = connections or DEPTH_CONNECTIONS[per_request]
+    return Load(per_request, max(1, events // per_request // share), connections=depth, tenants=tenants)
 
 
 @contextmanager
@@ -96,8 +97,10 @@ def measure_throughput(name: str, measured: Measured, receiver: Receiver, load: 
 
 
 def batches(size: Size) -> list[Row]:
-    """1, 100 and 1,000 events a request to one HEC with gzip."""
-    return [throughput(f"{n} a request", load_of(n, size)) for n in (1, 100, 1000)]
+    """1, 100 and 1,000 events a request to one HEC with gzip; single ones over 64 and over 256 connections."""
+    many = throughput("1 a request, 256 connections", load_of(1, size, connections=256))
+    one, *others = [throughput(f"{n} a request", load_of(n, size)) for n in (1, 100, 1000)]
+    return [one, many, *others]
 
 
 def destinations(size: Size) -> list[Row]:
