@@ -1,7 +1,8 @@
 """The group commit: appends that wait while one is being written go into the next one together, and share its sync.
 
 One commit is in flight at a time, in a thread of its own. It begins at the end of the turn of the loop in which the
-first append came, so that all of that turn share it. What the disk fails is answered with a time to come back;
+first append came, so that all of that turn share it; where small appends come fast, at the first turn in which none
+came, so that the commits are fewer. What the disk fails is answered with a time to come back;
 whether it takes writes again is tried once a second, also when no producer comes.
 """
 
@@ -25,6 +26,9 @@ COMMIT_BYTES_MAX = 8 << 20
 RETRY_AFTER_S = 5.0
 ASK_AHEAD_BYTES = 1 << 20  # how much room for small appends is asked for at a time
 HEAL_INTERVAL_S = 1.0
+FEW_EVENTS = 8  # after a commit of fewer the next waits for no more
+GATHERED_BYTES_MAX = 64 << 10  # what is enough for a commit of its own
+GATHERING_TURNS_MAX = 12
 
 
 class _Append(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +66,8 @@ class GroupCommit:
         self._granted_bytes = 0  # pending bytes that there is room for, as far as was asked since the last commit
         self._busy = False
         self._beginning = False
+        self._more_came = False  # since it was looked at last
+        self._last_events = 0  # of the commit before
         self._idle = asyncio.Event()
         self._idle.set()
         self._refusing = False
@@ -94,10 +100,9 @@ class GroupCommit:
     def _hand_over(self, entries: Sequence[Entry], size: int, done: Callable[[BaseException | None], None]) -> None:
         self._pending.append(_Append(entries, size, done))
         self._pending_bytes += size
-        if not self._busy and not self._beginning:
-            self._beginning = True
-            self._idle.clear()
-            self._loop.call_soon(self._begin_first)
+        self._more_came = True
+        if not self._busy:
+            self._begin_soon()
 
     def check(self) -> None:
         """Raise QueueUnavailable when the last commit failed. A crash before the next one may bring its events back."""
@@ -145,10 +150,24 @@ class GroupCommit:
             except QueueFull:
                 self._refuse_if_full(wanted)
 
-    def _begin_first(self) -> None:
+    def _begin_soon(self) -> None:
+        if not self._beginning:
+            self._beginning = True
+            self._idle.clear()
+            self._loop.call_soon(self._begin_unless_more_come, 0)
+
+    def _begin_unless_more_come(self, turns: int) -> None:
+        if self._more_came and self._gathers() and turns < GATHERING_TURNS_MAX:
+            self._more_came = False
+            self._loop.call_soon(self._begin_unless_more_come, turns + 1)
+            return
         self._beginning = False
         if not self._busy:
             self._begin_next()
+
+    def _gathers(self) -> bool:
+        """Whether small appends come fast: each commit costs the loop and its thread as much as dozens of those."""
+        return self._last_events >= FEW_EVENTS and 0 < self._pending_bytes < GATHERED_BYTES_MAX
 
     def _begin_next(self) -> None:
         if self._busy or not self._pending:
@@ -160,6 +179,7 @@ class GroupCommit:
             size += batch[-1].size_bytes
         self._begin()
         entries = [entry for append in batch for entry in append.entries]
+        self._last_events = sum(entry.count for entry in entries)
         started_s = self._clock.monotonic_s()
         running = self._thread.submit(self._writer.commit, entries)
         running.add_done_callback(
@@ -191,6 +211,9 @@ class GroupCommit:
 
     def _end(self) -> None:
         self._busy = False
+        if self._gathers():
+            self._begin_soon()
+            return
         self._begin_next()
         if not self._busy:
             self._idle.set()

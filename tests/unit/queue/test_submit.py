@@ -13,6 +13,7 @@ from gateway.config import Queue
 from gateway.errors import QueueUnavailable
 from gateway.quantity import Bytes
 from gateway.queue import Entry, Subject, SubjectKind
+from gateway.queue.wal.commit import FEW_EVENTS
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
@@ -54,6 +55,35 @@ async def test_all_of_one_turn_share_one_sync(opened: Opened) -> None:
     assert opened.done == [(number, None) for number in range(50)]
     assert len(opened.files.synced) == synced + 1
     assert opened.queue.status().events_total == 50
+
+
+@pytest.mark.parametrize(("before", "syncs"), [(FEW_EVENTS - 1, 2), (FEW_EVENTS, 1)])
+async def test_small_ones_that_come_fast_share_a_sync_though_they_come_in_several_turns(
+    opened: Opened, before: int, syncs: int
+) -> None:
+    """After a commit of many events the next waits for as long as each turn brings more; after one of few it goes."""
+    for number in range(before):
+        assert opened.submit(number)
+    await opened.until_done(before)
+    synced = len(opened.files.synced)
+    for number in range(5):
+        assert opened.submit(number)
+        await asyncio.sleep(0)
+    await opened.until_done(before + 5)
+    assert len(opened.files.synced) == synced + syncs
+
+
+async def test_what_keeps_coming_is_not_waited_for_without_end(opened: Opened) -> None:
+    """After some turns the commit begins, and when there is enough for it."""
+    for number in range(FEW_EVENTS):
+        assert opened.submit(number)
+    await opened.until_done(FEW_EVENTS)
+    for number in range(10_000):
+        assert opened.submit(number)
+        await asyncio.sleep(0)
+        if len(opened.done) > FEW_EVENTS:
+            return
+    raise AssertionError("nothing was stored")
 
 
 async def test_too_much_at_once_is_for_append(opened: Opened) -> None:
