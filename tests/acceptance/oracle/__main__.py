@@ -26,7 +26,7 @@ from tests.acceptance.oracle.load import Load
 
 PRODUCERS = 6
 POISON_SHARE = 0.001
-HELPED_AFTER_LOOKS = 100
+HELPED_EACH_LOOKS = 100
 STANDSTILL_LOOKS_MAX = 600  # not seconds: where the machine is too slow for a request, it is for a look
 WANTED = {
     "splunk": Wanted(),
@@ -141,11 +141,11 @@ class Oracle:
         Where nothing but poison is left, the destination may be what is wrong, as far as the gateway can know: that it
         takes another event shows it. Who is not being refused is not helped.
         """
-        last, looks = -1, 0
+        least, looks = 1 << 60, 0
         while pending := (health := (await self.api.destination(destination_id))["health"])["pending_events"]:
-            last, looks = pending, looks + 1 if pending == last else 0
+            least, looks = min(least, pending), 0 if pending < least else looks + 1
             assert looks < STANDSTILL_LOOKS_MAX, await self.api.destination(destination_id)
-            if looks == HELPED_AFTER_LOOKS and health["last_error"]["code"] == "http_400":
+            if looks % HELPED_EACH_LOOKS == HELPED_EACH_LOOKS - 1 and health["last_error"]["code"] == "http_400":
                 await self._post_another(WANTED[name])
             await asyncio.sleep(0.05)
 
