@@ -32,6 +32,7 @@ from gateway.providers.codec import (
 from gateway.telemetry import Event, Metrics, plain_code
 
 WORDS_MAX = 500
+TIMED_OUT = "timeout"  # the code of a request that was not answered in time
 
 
 class Transport(Protocol):
@@ -180,7 +181,7 @@ def outcome_of(error: TransportError) -> Outcome:
         case TlsFailed():
             return Misconfigured(str(error), code="tls")
         case TimedOut():
-            return Retry(str(error), code="timeout", throttled=True)
+            return Retry(str(error), code=TIMED_OUT, throttled=True)
         case _:
             return Retry(str(error), code="connection")
 

@@ -1,5 +1,5 @@
 """How many requests to have in flight at once: additive increase, multiplicative decrease, by round trip and
-throttling.
+throttling. And how many events a request may have, where full ones are not answered in time.
 """
 
 from __future__ import annotations
@@ -33,3 +33,20 @@ class Limiter:
 
     def throttled(self) -> None:
         self._limit = max(1.0, self._limit * _SHRINK)
+
+
+class BatchLimit:
+    """Halved by a request that was not answered in time, for the next as large would not be either; doubled by one of
+    that size that was, up to what the provider takes.
+    """
+
+    def __init__(self, events_max: int) -> None:
+        self._max = events_max
+        self.events = events_max
+
+    def timed_out(self, events: int) -> None:
+        self.events = max(1, min(self.events, events // 2))
+
+    def taken(self, events: int) -> None:
+        if events >= self.events:
+            self.events = min(self._max, self.events * 2)

@@ -18,10 +18,10 @@ import structlog
 from gateway.clock import Clock
 from gateway.config import Delivery, RetryPolicy
 from gateway.delivery import acks, backoff, pacing
-from gateway.delivery.attempt import Sender, Sent
+from gateway.delivery.attempt import TIMED_OUT, Sender, Sent
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
-from gateway.delivery.limiter import Limiter
+from gateway.delivery.limiter import BatchLimit, Limiter
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.suspects import Suspects
 from gateway.delivery.waiting import Nudges
@@ -76,6 +76,7 @@ class Worker:
         self._state, self._retry, self._delivery = state, retry, delivery
         self._clock, self._random, self._metrics = clock, random, metrics
         self._limiter = Limiter(1 if destination.ordered else delivery.in_flight_max)
+        self._batch = BatchLimit(codec.limits.events_max)
         self._breaker = Breaker()
         self._nudges = Nudges(clock)
         self._stop = asyncio.Event()
@@ -119,9 +120,7 @@ class Worker:
                 return
             if not await self._slot():
                 continue
-            records = await self._consumer.take(
-                events_max=self._codec.limits.events_max, bytes_max=self._codec.limits.bytes_max
-            )
+            records = await self._consumer.take(events_max=self._batch.events, bytes_max=self._codec.limits.bytes_max)
             if records is None:
                 self._give_back(self._suspects.unpark())
                 await self._nudges.wait(self._delivery.linger_s)
@@ -173,13 +172,12 @@ class Worker:
             await self._nudges.wait()
 
     def _batch_is_full(self) -> bool:
-        limits = self._codec.limits
         waiting = self._consumer.untaken_events()
-        if waiting >= limits.events_max:
+        if waiting >= self._batch.events:
             return True
         backlog = self._consumer.backlog()
         share = waiting / backlog.pending_events if backlog.pending_events else 0.0
-        return backlog.pending_bytes * share >= limits.bytes_max
+        return backlog.pending_bytes * share >= self._codec.limits.bytes_max
 
     def _acks_are_full(self) -> bool:
         return self._acks is not None and self._acks.full()
@@ -274,16 +272,20 @@ class Worker:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._suspects.taken(positions[0], sent.started_at_s)
+                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
                 assert self._acks is not None
                 self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
+                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
             case Partial() as partial:
                 return await self._apply_partial(part, partial, sent)
             case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
+                if code == TIMED_OUT:
+                    self._batch.timed_out(len(positions))
                 return self._failed(
                     code, reason, events=len(positions), since_s=sent.started_at_s, wish_s=after_s, throttled=throttled
                 )

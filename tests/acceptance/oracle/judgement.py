@@ -34,9 +34,9 @@ def of_books(knowledge: Knowledge, wanted: Wanted, ledger: Mapping[str, Any], ar
     found = []
     if not ledger["balanced"] or ledger["accepted"] != total:
         found.append(f"the books do not balance: {ledger}")
-    if ledger["accepted"] < (least := len(knowledge.acknowledged_for(wanted))):
+    if ledger["accepted"] < (least := knowledge.least_for(wanted)):
         found.append(f"{least} events are acknowledged and {ledger['accepted']} accepted")
-    if ledger["accepted"] > (most := knowledge.possible_for(wanted)):
+    if ledger["accepted"] > (most := knowledge.most_for(wanted)):
         found.append(f"at most {most} events can have been accepted, not {ledger['accepted']}")
     if ledger["delivered"] > arrived:
         found.append(f"{ledger['delivered']} events are delivered and {arrived} have arrived")
@@ -87,7 +87,7 @@ def _strange(knowledge: Knowledge, wanted: Wanted, arrived: Mapping[str, bytes])
 
 def _is_due(wanted: Wanted, knowledge: Knowledge, name: str) -> bool:
     event = knowledge.sent[name]
-    return wanted.is_for(event) and wanted.passes(event)
+    return wanted.is_for(event.tenant_id) and wanted.passes(event)
 
 
 def _counts(seen: Seen, known: int, dropped: int) -> list[str]:

@@ -13,7 +13,7 @@ from gateway.delivery.acks import AckBook
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
 from gateway.delivery.health import BreakerState, LastError
-from gateway.delivery.limiter import Limiter
+from gateway.delivery.limiter import BatchLimit, Limiter
 from gateway.delivery.outage import Memory, OutageClock, recall, remember
 
 POLICY = RetryPolicy()
@@ -91,6 +91,24 @@ def test_the_limiter_shrinks_when_answers_come_late() -> None:
 
 
 DAY_S = 86_400.0
+
+
+def test_requests_that_time_out_are_halved_and_grow_again() -> None:
+    """Down to one event; only a request that was as large as allowed shows that more might be taken."""
+    batch = BatchLimit(1000)
+    batch.timed_out(1000)
+    batch.timed_out(500)
+    assert batch.events == 250
+    batch.timed_out(3)
+    assert batch.events == 1
+    batch.timed_out(1)
+    assert batch.events == 1
+    for events in (1, 1, 4, 8, 600, 600):
+        batch.taken(events)
+    assert batch.events == 32
+    for _ in range(10):
+        batch.taken(1000)
+    assert batch.events == 1000
 
 
 @pytest.mark.parametrize(("events_per_s", "pause_s"), [(1_000, 0.0), (10_000, 0.0), (40_000, 0.02), (500_000, 0.02)])

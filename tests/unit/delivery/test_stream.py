@@ -18,7 +18,7 @@ from gateway.delivery.stream import Stream
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.store import Destination, Filter
-from gateway.errors import ConnectFailed, EgressBlocked, TransportError
+from gateway.errors import ConnectFailed, EgressBlocked, TimedOut, TransportError
 from gateway.providers.codec import (
     AckReport,
     AwaitAck,
@@ -634,6 +634,26 @@ async def test_what_fills_a_request_at_once_waits_for_nothing(house: House) -> N
     await house.post(100)
     await at_this_moment(lambda: len(provider.requests) == 2)
     assert [len(lines) for lines in provider.requests] == [100, 100]
+
+
+class Slow(Provider):
+    """Takes ten events a request in time, and no more."""
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        await super().send(request, timeout_s=timeout_s)
+        if len(self.requests[-1]) > 10:
+            raise TimedOut("no answer in time")
+        return Reply(200, {}, b"")
+
+
+async def test_who_cannot_take_full_requests_in_time_gets_smaller_ones(house: House) -> None:
+    """Else the same full request would be sent for a day, and given up."""
+    provider = Slow(lambda lines: Delivered(), events_max=1000)
+    house.start(provider)
+    await house.post(500)
+    await house.drained(within_s=3600)
+    assert house.consumer.ledger().delivered == 500
+    assert house.state.status is Status.ACTIVE
 
 
 async def at_this_moment(condition: Callable[[], bool], turns: int = 10_000) -> None:
