@@ -17,7 +17,6 @@ from concurrent.futures import Executor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.config import Egress
@@ -135,11 +134,11 @@ def literal_address(host: str) -> Address | None:
 
 
 class ForbiddenAddress(PermissionError):
-    """An OSError, so that the client library goes on with a name's next address."""
+    """An OSError, so that connecting goes on with a name's next address."""
 
 
 def guarded_socket(policy: Egress) -> Callable[[SocketPlace], socket.socket]:
-    """Makes sockets for aiohttp's connector, and none for a forbidden address: there it raises ForbiddenAddress."""
+    """Makes the sockets of connections, and none for a forbidden address: there it raises ForbiddenAddress."""
 
     def make(place: SocketPlace) -> socket.socket:
         family, kind, protocol, _, where = place
@@ -150,8 +149,8 @@ def guarded_socket(policy: Egress) -> Callable[[SocketPlace], socket.socket]:
     return make
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves for aiohttp's connector, which connects to the very addresses that this returns.
+class GuardedResolver:
+    """Resolves for the dialler, which connects to the very addresses that this returns.
 
     Raises EgressBlocked when no address of a name is permitted, OSError when the name does not resolve within
     ``timeout_s``. Forbidden addresses beside permitted ones are left out.
@@ -162,12 +161,10 @@ class GuardedResolver(AbstractResolver):
         self._lookup = lookup
         self._timeout_s = timeout_s
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> list[SocketPlace]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._lookup(host, port, family)
+                found = await self._lookup(host, port, socket.AF_UNSPEC)
         except TimeoutError:
             raise OSError(f"no answer within {self._timeout_s:g} s") from None
         reachable = [text for text in found if permitted(ip_address(text), self._policy)]
@@ -175,10 +172,7 @@ class GuardedResolver(AbstractResolver):
             raise EgressBlocked(f"{host} resolves to an address that destinations may not reach; {_REMEDY}")
         if not reachable:
             raise OSError("the name has no address")
-        return [_result(host, text, port) for text in reachable]
-
-    async def close(self) -> None:
-        """Holds nothing."""
+        return [place_of(text, port) for text in reachable]
 
 
 def system_lookup(executor: Executor | None = None) -> Lookup:
@@ -192,22 +186,18 @@ def system_lookup(executor: Executor | None = None) -> Lookup:
     return lookup
 
 
+def place_of(address: str, port: int) -> SocketPlace:
+    """Where a connection to a numeric address goes."""
+    if ":" in address:
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
+
+
 def _address_text(sockaddr: tuple[object, ...]) -> str:
     """The numeric address, with its zone where it is link-local and would not connect without."""
     text = str(sockaddr[0])
     scope = sockaddr[3] if len(sockaddr) == 4 else 0
     return f"{text}%{scope}" if scope and "%" not in text else text
-
-
-def _result(host: str, address: str, port: int) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=address,
-        port=port,
-        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-    )
 
 
 def _unmapped(address: Address) -> Address:

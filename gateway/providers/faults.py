@@ -5,15 +5,46 @@ from __future__ import annotations
 import os
 import ssl
 
-import aiohttp
 from yarl import URL
 
 from gateway.errors import ConnectFailed, EgressBlocked, TimedOut, TlsFailed, TransportError
 from gateway.providers.egress import ForbiddenAddress
 
 
+class WireFault(Exception):
+    """What our client says of a request that came to nothing, beside what the system and the TLS library say."""
+
+
+class UnusualHost(WireFault):
+    """An address in a spelling that not every reader takes for the same."""
+
+
+class NotResolved(WireFault):
+    pass
+
+
+class NotConnected(WireFault):
+    """``error`` is the system's, with its number or without."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class NotConnectedInTime(WireFault):
+    pass
+
+
+class NotHttp(WireFault):
+    """What came is no answer, or none that anybody should have to read."""
+
+
+class BrokenOff(WireFault):
+    """The answer began and did not end as it should."""
+
+
 def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: float) -> TransportError:
-    """Our name for what the client library, the system or the TLS library raised.
+    """Our name for what our client, the system or the TLS library raised.
 
     The words name the host as the user wrote it, but neither an address that it resolved to nor a path, where tokens
     may stand.
@@ -21,44 +52,47 @@ def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: 
     host = f"{url.raw_host}:{url.port}"
     kind: type[TransportError] = ConnectFailed
     match error:
-        case aiohttp.ConnectionTimeoutError():
+        case NotConnectedInTime():
             kind, words = (
                 TimedOut,
                 f"no connection to {host} within {connect_timeout_s:g} s; check address and firewall",
             )
         case TimeoutError():
             kind, words = TimedOut, f"no answer from {host} within {timeout_s:g} s"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | ssl.SSLError():
+        case ssl.SSLError():
             kind, words = TlsFailed, _tls_words(error, host)
-        case aiohttp.InvalidURL():
+        case UnusualHost():
             kind, words = EgressBlocked, f"{url.raw_host} is not a host name or an address in its usual form"
-        case aiohttp.ClientConnectorDNSError():
+        case NotResolved():
             words = f"the host name {url.raw_host} cannot be resolved; check its spelling and the name servers"
-        case aiohttp.ClientConnectorError():
-            kind = EgressBlocked if isinstance(error.os_error, ForbiddenAddress) else ConnectFailed
-            words = f"cannot connect to {host}: {_system_words(error.os_error)}"
-        case aiohttp.ClientResponseError():
+        case NotConnected():
+            kind = EgressBlocked if isinstance(error.error, ForbiddenAddress) else ConnectFailed
+            words = f"cannot connect to {host}: {_system_words(error.error)}"
+        case NotHttp():
             words = f"{host} does not answer in HTTP that can be understood; check the port and the scheme"
-        case aiohttp.ClientPayloadError():
+        case BrokenOff():
             words = f"{host} broke off in the middle of its answer"
-        case aiohttp.ServerDisconnectedError() | OSError():
+        case OSError():
             words = f"{host} closed the connection before it answered"
         case _:
             words = f"the connection to {host} failed"
     return kind(words)
 
 
-def _tls_words(error: Exception, host: str) -> str:
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = cause.verify_message.rstrip(".")
+def _tls_words(error: ssl.SSLError, host: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message.rstrip(".")
         return f"the certificate of {host} is not valid: {reason}; options.ca or delivery.ca_file can name an authority"
-    if getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
+    if error.reason == "WRONG_VERSION_NUMBER":
         return f"{host} does not speak TLS; check the port, or whether the endpoint is http://"
-    reason = str(getattr(cause, "reason", None) or "handshake failed").replace("_", " ").lower()
+    reason = str(error.reason or "handshake failed").replace("_", " ").lower()
     return f"no secure connection to {host}: {reason}"
 
 
 def _system_words(error: OSError) -> str:
-    """The system's words for the error number alone: the library's text holds the resolved address."""
-    return os.strerror(error.errno).lower() if error.errno else "none of its addresses can be reached"
+    """The system's words for the error number alone: the system's text may hold the resolved address."""
+    if error.errno:
+        return os.strerror(error.errno).lower()
+    if isinstance(error, ConnectionError):
+        return "it closes new connections at once"
+    return "none of its addresses can be reached"

@@ -1,18 +1,13 @@
 """What the first connection of a transport came to, step by step, for a test of a destination.
 
-Filled in by the client library's connector and resolver, which are wrapped where a trace is asked for and nowhere else:
-deliveries pay nothing for it.
+Filled in where connections are made: a request over one that stands pays nothing for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Mapping
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class Trace:
@@ -34,49 +29,11 @@ class Certificate:
         self.ends_at_s = float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else None
 
 
-class TracedResolver(AbstractResolver):
-    def __init__(self, resolver: AbstractResolver, trace: Trace) -> None:
-        self._resolver = resolver
-        self._trace = trace
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        began_s = _now_s()
-        self._trace.resolving_failed = True
-        found = await self._resolver.resolve(host, port, family)
-        self._trace.resolving_failed = False
-        self._trace.resolved_ms = _since_ms(began_s)
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-class TracedConnector(aiohttp.TCPConnector):
-    """The first connection that it makes is the one that is traced."""
-
-    trace = Trace()
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[aiohttp.tracing.Trace], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        began_s = _now_s()
-        connection = await super().connect(req, traces, timeout)
-        if self.trace.connected_ms is None:
-            self.trace.connected_ms = round(_since_ms(began_s) - (self.trace.resolved_ms or 0.0), 3)
-            secured = connection.transport.get_extra_info("ssl_object") if connection.transport is not None else None
-            peer = secured.getpeercert() if secured is not None else None
-            self.trace.certificate = Certificate(peer) if peer else None
-        return connection
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _since_ms(began_s: float) -> float:
-    return round((_now_s() - began_s) * 1000, 3)
+def certificate_of(transport: asyncio.BaseTransport) -> Certificate | None:
+    """None without TLS, and where it was not verified."""
+    secured = transport.get_extra_info("ssl_object")
+    peer = secured.getpeercert() if secured is not None else None
+    return Certificate(peer) if peer else None
 
 
 def _issuer(peer: Mapping[str, object]) -> str:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import ssl
 import zlib
 from concurrent.futures import Executor
+from typing import NamedTuple
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
 from isal import isal_zlib
 from yarl import URL
 
@@ -23,25 +21,22 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Egress
 from gateway.errors import ConnectFailed
 from gateway.providers.codec import Reply, Request, Settings
-from gateway.providers.egress import (
-    GuardedResolver,
-    Lookup,
-    check_url,
-    guarded_socket,
-    literal_address,
-    system_lookup,
-)
-from gateway.providers.faults import explain
+from gateway.providers.egress import Lookup, check_url, system_lookup
+from gateway.providers.faults import BrokenOff, WireFault, explain
+from gateway.providers.http1.connection import Answer, Connection, Exchange
+from gateway.providers.http1.cookies import Cookies
+from gateway.providers.http1.dial import Dialler
+from gateway.providers.http1.head import closing, opening
+from gateway.providers.http1.pool import Key, Pool
 from gateway.providers.tls import Security, Tls, security_for, tls_of
-from gateway.providers.trace import Trace, TracedConnector, TracedResolver
+from gateway.providers.trace import Trace
 
 USER_AGENT = f"audit-siem-gateway/{__version__}"
 GZIP_LEVEL = 1  # of isal's four: a fifth larger than zlib's default at a tenth of its time
 INLINE_BYTES_MAX = 16 << 10  # compressing more than this is worth the way to a thread
-COOKIES_MAX = 50
 
 _GZIP_WINDOW_BITS = 31
-_DIRECT_BYTES_MAX = 1 << 20  # aiohttp writes larger bodies in pieces only when they come as a file
+_CLOSED = "the connections of this destination are closed"
 
 
 class HttpTransport:
@@ -76,8 +71,10 @@ class HttpTransport:
         self._idle_s = idle_s
         self._user_agent = user_agent
         self._trace = trace
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: _Wire | None = None
+        self._cookies: Cookies | None = None  # a destination that sets none pays nothing for them
         self._permitted = "", URL()
+        self._opening: tuple[object, bytes] = (), b""
         self._closed = False
 
     def secured(self, settings: Settings) -> HttpTransport | SecuredTransport:
@@ -100,22 +97,21 @@ class HttpTransport:
         if security is not None:
             security.check(url.scheme, self._clock.time_s())
         body = await self._compressed(request.body) if request.gzip else request.body
-        session = self._session_for(url)
-        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s)
+        wire = self._wire_in_use()
         try:
-            return await _exchange(session, request, url, body, timeout, security)
-        except (
-            aiohttp.ClientError,
-            OSError,
-            RuntimeError,
-        ) as error:  # uvloop tells of some lost sockets by RuntimeError
+            return await self._exchange(wire, request, url, body, timeout_s, security)
+        except (WireFault, OSError, RuntimeError) as error:  # uvloop tells of some lost sockets by RuntimeError
+            if self._closed:
+                raise ConnectFailed(_CLOSED) from error
             raise explain(error, url, timeout_s=timeout_s, connect_timeout_s=self._connect_timeout_s) from error
 
     async def close(self) -> None:
         """Close every connection; what is in flight fails with ConnectFailed."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if self._wire is not None:
+            self._wire.dialler.close()
+            self._wire.pool.close()
+            await asyncio.sleep(0)  # the loop lets go of the sockets in its next turn
 
     def _checked(self, text: str) -> URL:
         """Nearly every request goes to the same address, so the last one that was found permitted is remembered."""
@@ -123,41 +119,65 @@ class HttpTransport:
             self._permitted = text, check_url(text, self._policy)
         return self._permitted[1]
 
-    def _session_for(self, url: URL) -> aiohttp.ClientSession:
+    def _wire_in_use(self) -> _Wire:
         if self._closed:
-            raise ConnectFailed("the connections of this destination are closed")
-        if self._session is None:
-            self._session = self._open(url)
-        return self._session
+            raise ConnectFailed(_CLOSED)
+        if self._wire is None:
+            loop = asyncio.get_running_loop()
+            dialler = Dialler(
+                loop,
+                self._policy,
+                self._lookup,
+                tls=self._tls,
+                connect_timeout_s=self._connect_timeout_s,
+                trace=self._trace,
+            )
+            self._wire = _Wire(loop, Pool(loop, idle_s=self._idle_s), dialler)
+        return self._wire
 
-    def _open(self, url: URL) -> aiohttp.ClientSession:
-        connector = self._connector()
-        # A load balancer's cookie leads the question for acknowledgements to the indexer that gave them out. aiohttp
-        # keeps none of a host without a name unless told; this jar serves one host.
-        is_literal = literal_address(url.raw_host or "") is not None
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.CookieJar(unsafe=is_literal),
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-            auto_decompress=False,
-            trust_env=False,
+    async def _exchange(
+        self, wire: _Wire, request: Request, url: URL, body: bytes, timeout_s: float, security: Security | None
+    ) -> Reply:
+        exchange = Exchange(
+            self._head(request, url, len(body)), body, request.reply_bytes_max, request.method == "HEAD"
         )
+        key = Key(url.scheme, url.raw_host or "", url.port or 0, security)
+        connection = wire.pool.take(key)
+        if connection is None:
+            began_s = wire.loop.time()
+            connection = await self._connected(wire, url, security, timeout_s)
+            timeout_s -= wire.loop.time() - began_s
+        try:
+            answer = await connection.ask(exchange, timeout_s)
+        finally:
+            wire.pool.give_back(key, connection)
+        if answer.cookies:
+            self._keep_cookies(answer, url)
+        content, truncated = _decoded(answer, request.reply_bytes_max)
+        return Reply(answer.status, answer.headers, content, truncated)
 
-    def _connector(self) -> aiohttp.TCPConnector:
-        resolver: AbstractResolver = GuardedResolver(self._policy, self._lookup, timeout_s=self._connect_timeout_s)
-        kind = aiohttp.TCPConnector
-        if self._trace is not None:
-            resolver, kind = TracedResolver(resolver, self._trace), TracedConnector
-        connector = kind(
-            limit=0,  # the worker's limiter is the only one
-            resolver=resolver,
-            socket_factory=guarded_socket(self._policy),
-            ssl=self._tls or True,
-            keepalive_timeout=self._idle_s,
-        )
-        if isinstance(connector, TracedConnector) and self._trace is not None:
-            connector.trace = self._trace
-        return connector
+    async def _connected(self, wire: _Wire, url: URL, security: Security | None, timeout_s: float) -> Connection:
+        connection = wire.pool.make()
+        await wire.dialler.dial(connection, url, security, timeout_s=timeout_s)
+        wire.pool.add(connection)
+        if self._closed:
+            connection.close()
+        if not connection.is_idle:
+            raise ConnectionResetError("lost as soon as it was made")
+        return connection
+
+    def _head(self, request: Request, url: URL, body_bytes: int) -> bytes:
+        """Requests that differ in their body alone share the work."""
+        made_of = request.headers, request.url, request.method, request.gzip
+        if made_of != self._opening[0]:
+            self._opening = made_of, opening(request, url, self._user_agent)
+        cookies = self._cookies.header(url) if self._cookies is not None else b""
+        return self._opening[1] + cookies + closing(request.method, body_bytes)
+
+    def _keep_cookies(self, answer: Answer, url: URL) -> None:
+        if self._cookies is None:
+            self._cookies = Cookies(url)
+        self._cookies.keep(answer.cookies, url)
 
     async def _compressed(self, body: bytes) -> bytes:
         if len(body) <= INLINE_BYTES_MAX:
@@ -180,31 +200,12 @@ class SecuredTransport:
         return await self._transport.send(request, timeout_s=timeout_s, security=self._security)
 
 
-async def _exchange(
-    session: aiohttp.ClientSession,
-    request: Request,
-    url: URL,
-    body: bytes,
-    timeout: aiohttp.ClientTimeout,
-    security: Security | None,
-) -> Reply:
-    headers = dict(request.headers)
-    if request.gzip:
-        headers["Content-Encoding"] = "gzip"
-    async with session.request(
-        request.method,
-        url,
-        headers=headers,
-        data=io.BytesIO(body) if len(body) > _DIRECT_BYTES_MAX else body or None,
-        allow_redirects=False,
-        timeout=timeout,
-        ssl=security.context if security is not None else True,
-        server_hostname=security.server_name if security is not None else None,
-    ) as response:
-        content, truncated = await _read(response, request.reply_bytes_max)
-        _bound_cookies(session)
-        names = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status, names, content, truncated)
+class _Wire(NamedTuple):
+    """What the first request brings into being."""
+
+    loop: asyncio.AbstractEventLoop
+    pool: Pool
+    dialler: Dialler
 
 
 def compress(body: bytes) -> bytes:
@@ -212,31 +213,14 @@ def compress(body: bytes) -> bytes:
     return bytes(isal_zlib.compress(body, GZIP_LEVEL, _GZIP_WINDOW_BITS))
 
 
-async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> tuple[bytes, bool]:
-    """The body, cut at ``bytes_max``. A connection with more to read is closed, not drained."""
-    pieces, size = [], 0
-    async for piece in response.content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size > bytes_max:
-            response.close()
-            break
-    content = b"".join(pieces)
-    return _decoded(content, response.headers.get("Content-Encoding", ""), bytes_max, is_cut=size > bytes_max)
-
-
-def _decoded(content: bytes, encoding: str, bytes_max: int, *, is_cut: bool) -> tuple[bytes, bool]:
-    """Some servers and proxies compress although they were asked not to."""
-    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
-        return content[:bytes_max], is_cut
+def _decoded(answer: Answer, bytes_max: int) -> tuple[bytes, bool]:
+    """The body, cut at ``bytes_max``. Some servers and proxies compress although they were asked not to."""
+    encoding = answer.headers.get("content-encoding")
+    if encoding is None or encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return answer.body[:bytes_max], answer.is_cut
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # tells gzip and zlib apart by the first bytes
     try:
-        decoded = decoder.decompress(content, bytes_max + 1)
+        decoded = decoder.decompress(answer.body, bytes_max + 1)
     except zlib.error as error:
-        raise aiohttp.ClientPayloadError("the reply's compression is damaged") from error
-    return decoded[:bytes_max], is_cut or len(decoded) > bytes_max or not decoder.eof
-
-
-def _bound_cookies(session: aiohttp.ClientSession) -> None:
-    if len(session.cookie_jar) > COOKIES_MAX:
-        session.cookie_jar.clear()
+        raise BrokenOff("the reply's compression is damaged") from error
+    return decoded[:bytes_max], answer.is_cut or len(decoded) > bytes_max or not decoder.eof

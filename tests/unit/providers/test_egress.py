@@ -327,11 +327,10 @@ class TestGuardedResolver:
     async def test_hands_on_permitted_addresses_alone(self) -> None:
         """Forbidden ones in a mixed answer are left out, so that nothing can connect to them."""
         found = await self.make("10.0.0.1", "8.8.8.8", "::1", "2606:4700::1111").resolve("x.example", 443)
-        assert [(entry["host"], entry["port"], entry["family"]) for entry in found] == [
-            ("8.8.8.8", 443, socket.AF_INET),
-            ("2606:4700::1111", 443, socket.AF_INET6),
+        assert [(family, where[:2]) for family, *_, where in found] == [
+            (socket.AF_INET, ("8.8.8.8", 443)),
+            (socket.AF_INET6, ("2606:4700::1111", 443)),
         ]
-        assert {entry["hostname"] for entry in found} == {"x.example"}
 
     async def test_refuses_a_name_without_a_permitted_address(self) -> None:
         """The message names the host and the settings, and not the address."""

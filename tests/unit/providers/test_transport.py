@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import socket
 import ssl
 import tracemalloc
 import zlib
@@ -15,17 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-import aiohttp
 import pytest
-from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from gateway.config import Egress
 from gateway.demo.receivers import Fault, HugeReply, Reset, Respond, Slow, SplunkReceiver, always, redirect
 from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, TlsFailed
 from gateway.providers.codec import Request
-from gateway.providers.egress import GuardedResolver, Lookup
-from gateway.providers.faults import explain
+from gateway.providers.egress import GuardedResolver, Lookup, SocketPlace, place_of
+from gateway.providers.faults import WireFault, explain
 from gateway.providers.tls import tls_context
 from gateway.providers.transport import USER_AGENT, HttpTransport, compress
 from tests.certificates import make_certificate
@@ -348,13 +345,10 @@ class TestEgress:
     async def test_what_the_resolver_lets_through_is_stopped_at_the_socket(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Were the library to take an address from elsewhere, there would be no socket for it."""
+        """Were an address to come from elsewhere, there would be no socket for it."""
 
-        async def careless(self: GuardedResolver, host: str, port: int = 0, family: object = 0) -> list[ResolveResult]:
-            return [
-                ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=6, flags=0)
-                for address in ("127.0.0.1", "127.0.0.2")
-            ]
+        async def careless(self: GuardedResolver, host: str, port: int) -> list[SocketPlace]:
+            return [place_of(address, port) for address in ("127.0.0.1", "127.0.0.2")]
 
         monkeypatch.setattr(GuardedResolver, "resolve", careless)
         seen: list[bytes] = []
@@ -401,7 +395,7 @@ class TestEgress:
         ],
     )
     async def test_literal_addresses_are_judged_too(self, host: str) -> None:
-        """The library does not resolve an address, so it is judged before."""
+        """An address is not resolved, so it is judged before."""
         seen: list[bytes] = []
         async with (
             listening(answering(OK + b"\r\nok", requests=seen)) as port,
@@ -418,7 +412,7 @@ class TestEgress:
                 await sender.send(request("http://siem.example/"), timeout_s=5)
 
     async def test_odd_spellings_of_permitted_addresses_are_refused_clearly(self) -> None:
-        """The library connects to canonical addresses only."""
+        """Only canonical addresses are connected to."""
         async with transport() as sender:
             with pytest.raises(EgressBlocked, match="usual form"):
                 await sender.send(request("http://127.1:9/"), timeout_s=5)
@@ -575,7 +569,7 @@ class TestFaults:
     def test_every_other_fault_has_a_name_too(self) -> None:
         """What the libraries may raise beyond the above still becomes one of ours, without their words."""
         url = URL("http://siem.example/path?secret")
-        for error in (aiohttp.ClientError("10.0.0.1"), RuntimeError("10.0.0.1"), OSError("10.0.0.1")):
+        for error in (WireFault("10.0.0.1"), RuntimeError("10.0.0.1"), OSError("10.0.0.1")):
             ours = explain(error, url, timeout_s=1, connect_timeout_s=1)
             assert isinstance(ours, ConnectFailed)
             assert "siem.example:80" in str(ours)
