@@ -8,6 +8,8 @@ under another name first. In memory there are 16 bytes for each.
 A replay is written here before its events go into the log: the numbers, in order, and the place in the lane of replays
 from which on they will stand. From then on the log alone decides: those that it has are dead letters no more. So a
 replay that is cut off, by a crash or a failing disk, leaves no event both replayed and dead-lettered, and none neither.
+Where that is damaged, those that were replayed are listed again. Checkpoints know how many dead letters there are and
+not which, so that one that is lost at the same time is then taken for one of these.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from gateway.queue.wal.dead_letter_folder import path_of
 from gateway.queue.wal.files import File, Files, make_durable
 
 _WHAT = "dead letters that cannot be read any more"
-_WHAT_OF_REPLAY = "which dead letters were about to be replayed; those of an unfinished replay are replayed twice"
+_WHAT_OF_REPLAY = "which dead letters were replayed; those are listed again"
 COPIED_AT_ONCE = 16  # letters; each may weigh as much as an event may
 
 T = TypeVar("T")
@@ -43,7 +45,8 @@ class _Replay(msgspec.Struct, frozen=True):
 class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter.
 
-    ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``lost`` counts the dead
+    ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``torn`` are the stretches
+    (first byte, length) that are damaged or were never acknowledged; a checkpoint tells which. ``lost`` counts the dead
     letters that were found unreadable and left out since the file was opened.
     """
 
@@ -65,9 +68,9 @@ class DeadLetterFile:
         self._numbers = array("Q")
         self._places = array("Q")
         self._end = segment.HEADER_BYTES
-        self._torn_bytes = 0
+        self.torn: list[tuple[int, int]] = []
         self._file: File | None = None
-        self._is_suspect = False  # the disk failed it: it is read and never written or synced again
+        self._is_suspect = False  # it is read and never written or synced again: the disk failed it, or parts are torn
         self._replay: _Replay | None = None  # begun, and not known to have come into the lane
         self._doubtful = 0
         self._gone = 0  # letters in the file that are none any more
@@ -79,15 +82,14 @@ class DeadLetterFile:
     def recovered(cls, files: Files, *, log_id: bytes, consumer_id: str, replay_end: int) -> Self:
         """As a start opens it.
 
-        What a killed process left is synced before it is believed. What lies behind the last sound frame was never
-        acknowledged, or is damaged; it is kept before it is written over, and a checkpoint tells which it was.
+        What a killed process left is synced before it is believed. What is torn is kept before it is written over.
         """
         name = path_of(consumer_id)
         if files.exists(name):
             make_durable(files, name)
         letters = cls(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
-        if letters._torn_bytes > 0:
-            damage.report_torn(files, letters.name, letters._end, letters._torn_bytes)
+        for at, length in letters.torn:
+            damage.report_torn(files, letters.name, at, length)
         return letters
 
     def __len__(self) -> int:
@@ -320,7 +322,7 @@ class DeadLetterFile:
             )
         found: dict[int, int] = {}
         replays: list[tuple[_Replay, list[int | None]]] = []  # with the places of its letters at that time
-        for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
+        for item in segment.walk(self._file.read_at, seed=self._seed, limit=size, passes_torn=True):
             match item:
                 case segment.Located(position=position, header=header, body=body) if body is not None:
                     if header.kind == record.Kind.REPLAY and (replay := _decode(header, body, _Replay)) is not None:
@@ -329,15 +331,17 @@ class DeadLetterFile:
                         found[header.sequence] = position
                     else:
                         self._report(self._files, self.name, position, header.frame_bytes, _what(header))
+                case segment.Damage(position=position, length=length, was_durable=False):
+                    self.torn.append((position, length))
+                    self._is_suspect = True  # the next frame here would vouch for what may never have been written
                 case segment.Damage(position=position, length=length, header=header):
                     self._report(self._files, self.name, position, length, _what(header))
                 case segment.End(position=position):
-                    self._end, self._torn_bytes = position, size - position
-        for number, place in _replayed(replays, replay_end):
-            if place is not None and found.get(number) == place:  # and not stored again since
-                del found[number]
-                self._gone += 1
-        self._numbers = array("Q", sorted(found))
+                    self._end = position
+                    self.torn += [(position, size - position)] if position < size else []
+        replayed = {number for number, place in _replayed(replays, replay_end) if found.get(number, -1) == place}
+        self._gone = len(replayed)  # and not stored again since
+        self._numbers = array("Q", sorted(found.keys() - replayed))
         self._places = array("Q", [found[number] for number in self._numbers])
 
 

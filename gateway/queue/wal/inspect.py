@@ -207,7 +207,8 @@ class Inspector:
             letters.close()
             if missing > 0:
                 what = "dead letters that a checkpoint knows of are not there"
-                self._damage.append(DamageReport(f"dead-letters/{consumer_id}.log", 0, 0, missing, None, what))
+                at, length = letters.torn[0] if letters.torn else (0, 0)
+                self._damage.append(DamageReport(letters.name, at, length, missing, None, what))
 
     def _read(self, name: str, size: int) -> tuple[bytes, int]:
         file = self._files.open(name)

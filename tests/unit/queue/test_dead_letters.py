@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from structlog.testing import capture_logs
 
 from gateway.queue import DeadLetter
@@ -131,3 +132,23 @@ def test_a_finished_replay_leaves_nothing_behind() -> None:
     file.end_replay()
     file.mend()
     assert not files.exists("dead-letters/siem_a.log")
+
+
+@pytest.mark.parametrize("where", [b"id-1", b"\xa7AG1"])
+@pytest.mark.parametrize("is_rewritten", [False, True])
+def test_a_damaged_letter_costs_none_that_was_written_with_it(where: bytes, is_rewritten: bool) -> None:
+    """Also the first of many, in its header or its body. The file takes the next one when it has been written anew,
+    which would else vouch for what may as well be a broken write.
+    """
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    if is_rewritten:
+        file.mend()
+    content = files.contents["dead-letters/siem_a.log"]
+    assert isinstance(content, bytearray)
+    content[content.index(where)] ^= 1
+    again = opened(files)
+    assert (again.all_numbers(), len(again.torn)) == ([2, 3], 1)
+    again.add(letters(4))
+    assert (opened(files).all_numbers(), opened(files).torn) == ([2, 3, 4], [])
