@@ -204,7 +204,6 @@ class Layout:
         self.contents, self.sound = contents, sound
         self.structures: dict[str, list[tuple[str, int, int]]] = {}
         self.frames: dict[str, list[tuple[int, int, str, list[bytes]]]] = {}
-        self.replays: dict[str, list[tuple[int, int]]] = {}  # where files say that dead letters were replayed
         self.universe: dict[str, set[bytes]] = {name: set() for name in CONSUMERS}
         for name, content in contents.items():
             self._walk(name, content)
@@ -232,8 +231,6 @@ class Layout:
             assert item.body is not None
             body, end = item.position + record.HEADER_BYTES, item.position + item.header.frame_bytes
             parts += [("frame header", item.position, body), ("frame body", body, end)]
-            if item.header.kind == record.Kind.REPLAY:
-                self.replays.setdefault(name, []).append((item.position, end))
             self.frames[name].append((item.position, end, *_lines(item.header, item.body)))
 
     def touched(self, fault: Fault) -> dict[str, set[bytes]]:
@@ -244,9 +241,6 @@ class Layout:
                 for name in _audience(subject):
                     found[name] |= set(lines)
         return found
-
-    def is_replay_touched(self, fault: Fault) -> bool:
-        return any(start < fault.end and end > fault.start for start, end in self.replays.get(fault.name, []))
 
 
 def _lines(header: record.Header, body: bytes) -> tuple[str, list[bytes]]:
@@ -408,19 +402,13 @@ class Judge:
             assert set(sound.dead_letters) == set(seen.dead_letters)
 
     def _dead_letters(self, fault: Fault, found: Outcome) -> None:
-        """What is damaged there stands in a gap; everything else is as it was.
-
-        Where it is forgotten that a letter was replayed it is listed again, and one that is lost at the same time is
-        not missed: checkpoints know their number alone.
-        """
+        """What is damaged there stands in a gap; everything else is as it was, also what was replayed."""
         touched = self.layout.touched(fault)
         for name, seen in found.consumers.items():
             sound = self.layout.sound.consumers[name]
             lost = [line for line in sound.dead_letters if line not in seen.dead_letters]
-            again = [line for line in seen.dead_letters if line not in sound.dead_letters]
-            assert not again or self.layout.is_replay_touched(fault)
             assert seen.delivered == sound.delivered
             assert set(lost) <= touched[name]
-            missed = max(0, len(lost) - len(again))
-            assert seen.gaps.get(GapReason.CORRUPT, 0) == missed
-            assert seen.ledger.dead_lettered == sound.ledger.dead_lettered - missed
+            assert seen.dead_letters == [line for line in sound.dead_letters if line not in lost]
+            assert seen.gaps.get(GapReason.CORRUPT, 0) == len(lost)
+            assert seen.ledger.dead_lettered == sound.ledger.dead_lettered - len(lost)

@@ -202,8 +202,8 @@ class SettledTwice(Cursor):
 class FloorAheadOfTheSettled(Cursor):
     """What was handed out counts as settled in the checkpoint."""
 
-    def state(self, *, whole: bool, dead_letters: int = 0) -> CursorState:
-        state = super().state(whole=whole, dead_letters=dead_letters)
+    def state(self, **fields: Any) -> CursorState:
+        state = super().state(**fields)
         return msgspec.structs.replace(state, floor=self.place)
 
 
