@@ -359,10 +359,12 @@ class DeadLetterFile:
                 case segment.End(position=position):
                     self._end = position
                     self.torn += [(position, size - position)] if position < size else []
-        replayed = {number for number, place in _replayed(replays, replay_end) if found.get(number, -1) == place}
         known = RangeSet(self.replayed)
-        replayed |= {number for number in found if number in known} if known else set()
-        self._gone, self.replayed = len(replayed), tuple(runs_of(sorted(replayed)))  # and not stored again since
+        replayed = {number for number in found if number in known} if known else set()
+        replayed |= {  # and were not stored again since
+            number for number, place in _replayed(replays, replay_end) if found.get(number, -1) == place
+        }
+        self._gone, self.replayed = len(replayed), tuple(runs_of(sorted(replayed)))
         self._numbers = array("Q", sorted(found.keys() - replayed))
         self._places = array("Q", [found[number] for number in self._numbers])
 

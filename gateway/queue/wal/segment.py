@@ -187,7 +187,9 @@ def walk(
         if wants is None or wants(header, window.at(position + record.HEADER_BYTES, header.name_bytes)):
             body = window.at(position + record.HEADER_BYTES, header.body_bytes)
             if record.checksum(body) != header.body_crc:
-                following, was_durable = _following(window, seed, end, end, proven, limit)
+                following, was_durable = None, end <= proven
+                if not was_durable:
+                    following, was_durable = _following(window, seed, end, end, proven, limit)
                 if not was_durable and (following is None or not passes_torn):
                     yield End(position, torn=True)
                     return
