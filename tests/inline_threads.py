@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 from unittest import mock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class InlineExecutor(ThreadPoolExecutor):
     """No thread is ever started."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments, **named))
-        except BaseException as error:  # noqa: BLE001 - belongs to whoever waits for the result
-            future.set_exception(error)
-        return future
+        return _done(partial(function, *arguments, **named))
+
+
+def _done(function: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    try:
+        future.set_result(function())
+    except BaseException as error:  # noqa: BLE001 - belongs to whoever waits for the result
+        future.set_exception(error)
+    return future
 
 
 @contextmanager
@@ -35,8 +43,21 @@ def inline_threads() -> Iterator[None]:
             patch.stop()
 
 
-def inline_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose ``to_thread`` runs at once as well."""
-    loop = asyncio.new_event_loop()
-    loop.set_default_executor(InlineExecutor())
-    return loop
+class InlineLoop(asyncio.SelectorEventLoop):
+    """Whatever is handed to an executor runs at once; the result comes with the next turn of the loop."""
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
+        self.call_soon(_settle, future, _done(partial(func, *args)))
+        return future
+
+
+def _settle(future: asyncio.Future[T], done: Future[T]) -> None:
+    if future.done():  # whoever waited was cancelled
+        return
+    if (error := done.exception()) is None:
+        future.set_result(done.result())
+    else:
+        future.set_exception(error)

@@ -7,13 +7,16 @@ What survives a power cut is what was synced, and of the rest what a ``Survival`
 - unsynced operations on a folder survive each or not, as the survival says, and take effect in their order;
 - a rename takes effect whole or not at all.
 
-A *kill* ends the process alone: everything stays as written, durable or not. After a sync that failed, what was
-unsynced counts as clean: the cache shows it, no later sync writes it, and the device has some of it, as Linux does it.
+A *kill* ends the process alone: everything stays as written, durable or not.
+
+After a sync that failed the device has some of what was unsynced, and of each write a ``Leftover`` says what becomes of
+the rest: file systems differ, and a page may leave the cache at any time. A later sync reports success each way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import random
@@ -26,6 +29,14 @@ SECTOR = 512
 # How many bytes of ``length`` survive, from the front, of a piece (a sector's part of a write; -1: an operation on a
 # folder, where anything but 0 means that it survives) of the effect with this number.
 Survival = Callable[[int, int, int], int]
+
+
+class Leftover(enum.Enum):
+    """What a sync that failed has made of a write that it did not write."""
+
+    CLEAN = "the cache shows it, and no later sync writes it, as Linux mostly does it"
+    DROPPED = "it is read from the device again: as it was before"
+    DIRTY = "it waits still: a later sync, or nothing but time, makes it durable"
 
 
 class PowerCut(BaseException):
@@ -135,6 +146,21 @@ class File:
         self.unsynced: list[Written | Resized] = []
         self.failed = False  # a write or a sync of it failed in this life of the process
 
+    def fail(self, survival: Survival, leftovers: Callable[[], Leftover]) -> None:
+        """A sync failed: of the unsynced effects these survive at once, and of each write the rest is left over."""
+        self.durable = self.settle(survival)
+        cached, dirty = self.durable.copy(), []
+        for effect in self.unsynced:
+            leftover = leftovers()
+            if leftover is Leftover.DIRTY:
+                dirty.append(effect)
+            if isinstance(effect, Resized):
+                cached.resize(effect.size)
+            elif leftover is not Leftover.DROPPED:
+                cached.write(effect.position, effect.data)
+        cached.resize(self.volatile.size)
+        self.volatile, self.unsynced = cached, dirty
+
     def settle(self, survival: Survival) -> Content:
         """What the device holds when of the unsynced effects these survive."""
         content = self.durable.copy()
@@ -226,6 +252,7 @@ class SimulatedDisk:
         self.calls = 0
         self.cut_after: int | None = None
         self.violations: list[str] = []
+        self.failed_calls = 0
         self._effects = 0
         self._open: dict[int, Open] = {}
         self._next_descriptor = 3
@@ -420,6 +447,7 @@ class SimulatedDisk:
             raise PowerCut
         self.calls += 1
         if self.fault is not None and (number := self.fault(name, str(path))) is not None:
+            self.failed_calls += 1
             raise OSError(number, os.strerror(number), str(path))
         if changes:
             on_descriptor = more and isinstance(more[0], int) and name not in ("open", "create")
@@ -442,8 +470,8 @@ class SimulatedDisk:
             with self._marks_failure(node):
                 self._begin(name, path, descriptor)
         except OSError:
-            node.durable = node.settle(random_survival(self._random.getrandbits(32)))
-            node.unsynced.clear()
+            dice = self._random
+            node.fail(random_survival(dice.getrandbits(32)), lambda: dice.choice(list(Leftover)))
             raise
         node.durable = node.settle(EVERYTHING)
         node.unsynced.clear()

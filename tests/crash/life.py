@@ -20,7 +20,7 @@ from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Event, Metrics
 from tests.clock import ManualClock
 from tests.crash.oracle import Book, Found, Oracle, id_of, is_dull, passing
-from tests.inline_threads import inline_loop
+from tests.inline_threads import InlineLoop
 from tests.simulated_disk import SimulatedDisk
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Lab:
     """What lives share that cost time to make. ``files_type`` is DiskFiles, or a mutant of it."""
 
     def __init__(self, settings: Queue = SETTINGS, files_type: type[DiskFiles] = DiskFiles) -> None:
-        self.loop = inline_loop()
+        self.loop = InlineLoop()
         self.metrics = Metrics()
         self.settings = settings
         self.files_type = files_type

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +16,9 @@ from functools import partial
 import pytest
 
 from gateway.errors import GatewayError, QueueUnavailable
+from gateway.queue.wal.files import DiskFiles
 from tests.crash.explorer import examine
-from tests.crash.life import Faulty, Lab, Life
+from tests.crash.life import ROOT, Faulty, Lab, Life
 from tests.crash.oracle import Oracle
 from tests.simulated_disk import EVERYTHING, NOTHING, SimulatedDisk, random_survival
 
@@ -49,13 +51,14 @@ MOMENTS_MAX = 4
 class Trial:
     """A workload on a failing disk: each operation may be refused, and none may be broken."""
 
-    def __init__(self, lab: Lab, disk: SimulatedDisk, *, starts_max: int = 100) -> None:
-        """After ``starts_max`` starts that failed the disk gets larger."""
+    def __init__(self, lab: Lab, disk: SimulatedDisk, *, starts_max: int = 100, seed: int = 0) -> None:
+        """After ``starts_max`` starts that failed the disk gets larger. ``seed`` chooses what moments leave."""
         self.lab, self.disk, self.oracle = lab, disk, Oracle()
         self.told: list[str] = []
         self._moments: list[tuple[SimulatedDisk, Oracle]] = []
         self._is_moment = False
         self._starts_max = starts_max
+        self._dice = random.Random(seed)
         self.life = self._opened()
 
     def _opened(self) -> Life:
@@ -76,9 +79,10 @@ class Trial:
             return None
 
     def attempt(self, operation: Callable[[], object]) -> bool:
-        """Moments at which a crash is likely to find something undecided are kept: behind what was refused, and behind
-        what comes next.
+        """Moments at which a crash is likely to find something undecided are kept: behind what the disk failed, refused
+        or not, and behind what comes next.
         """
+        failed_before = self.disk.failed_calls
         try:
             operation()
         except Faulty as fault:
@@ -87,14 +91,19 @@ class Trial:
             self._is_moment = True
             self.life.clock.advance(2)
             return False
-        if self._is_moment:
+        is_failed = self.disk.failed_calls > failed_before
+        if self._is_moment or is_failed:
             self._keep_moment()
-            self._is_moment = False
+        self._is_moment = is_failed
         return True
 
     def _keep_moment(self) -> None:
+        """The power goes, and what was left over of a failed sync comes back, or the process alone is killed."""
         if len(self._moments) < MOMENTS_MAX:
-            self._moments.append((self.disk.after_power_cut(EVERYTHING), self.oracle.copy()))
+            dice = self._dice
+            survival = dice.choice([EVERYTHING, EVERYTHING, random_survival(dice.getrandbits(32)), None])
+            image = self.disk.copy() if survival is None else self.disk.after_power_cut(survival)
+            self._moments.append((image, self.oracle.copy()))
 
     def run(self) -> None:
         """Everything that makes calls of another kind, in as few of them as may be."""
@@ -171,9 +180,9 @@ def test_any_call_may_fail_and_no_promise_is_broken(roomy: Lab, soak: bool) -> N
     """The n-th call of the workload fails, for each n, and with each error: see the module's first lines."""
     tried = 0
     for fault in cases(roomy, 1 if soak else 5, 1 if soak else 97):
-        disk = SimulatedDisk()
+        disk = SimulatedDisk(seed=tried)
         disk.fault = fault
-        trial = Trial(roomy, disk)
+        trial = Trial(roomy, disk, seed=tried)
         trial.run()
         trial.heal()
         assert trial.wrong() == [], fault.failed
@@ -187,7 +196,7 @@ def test_a_disk_may_fill_up_at_any_byte(roomy: Lab, soak: bool) -> None:
     """
     refused_starts = refused_later = 0
     for capacity in range(0, 2_300_000, 4_001 if soak else 77_003):
-        disk = SimulatedDisk()
+        disk = SimulatedDisk(seed=capacity)
         disk.capacity = capacity
         trial = Trial(roomy, disk, starts_max=1)
         refused_starts += bool(trial.told)
@@ -247,6 +256,30 @@ def test_an_outage_of_the_disk_leaves_no_files_behind(roomy: Lab) -> None:
         roomy.run(life.queue._commits.heal_if_due())
     assert [name for name in disk.contents() if "spare" in name] == []
     assert len([name for name in disk.contents() if name.endswith(".seg")]) == 1
+
+
+def after_a_failed_sync(seed: int) -> tuple[bytes, bytes, bytes]:
+    """What is read then, what a crash would leave, and what one leaves after a sync that succeeds."""
+    disk = SimulatedDisk(seed=seed)
+    files = DiskFiles(ROOT, disk)
+    file = files.create("new", 3)
+    files.rename("new", "file")  # which makes the name durable
+    file.write_at(0, [b"new"])
+    disk.fault = lambda name, path: errno.EIO if name == "fdatasync" else None
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync(0)
+    disk.fault = None
+    path = f"{ROOT}/file"
+    seen = file.read_at(0, 3), disk.after_power_cut(NOTHING).contents()[path]
+    file.sync(0)
+    return *seen, disk.after_power_cut(NOTHING).contents()[path]
+
+
+def test_the_disk_knows_all_that_a_failed_sync_may_leave() -> None:
+    """The bytes are on the device, gone, in the cache alone, or come with a later sync."""
+    old, new = bytes(3), b"new"
+    ways = {(new, new, new), (old, old, old), (new, old, old), (new, old, new)}
+    assert ways <= {after_a_failed_sync(seed) for seed in range(100)}
 
 
 def batch_that_failed_twice(lab: Lab, seed: int) -> list[str]:

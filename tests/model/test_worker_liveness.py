@@ -41,7 +41,7 @@ from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
 from tests.destinations import destination
-from tests.inline_threads import inline_loop, inline_threads
+from tests.inline_threads import InlineLoop, inline_threads
 from tests.memory_files import MemoryFiles
 
 SEEDS = range(60)
@@ -267,7 +267,7 @@ def test_what_waits_is_sent_and_arrives(seed: int) -> None:
     everything ends within a bounded time, and what comes later goes out at once.
     """
     with inline_threads():
-        loop = inline_loop()
+        loop = InlineLoop()
         loop.run_until_complete(_live(House(seed)))
         loop.close()
 

@@ -16,7 +16,7 @@ from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.retention import Need
-from gateway.queue.wal.writer import Segment, Share, book_share, write_index
+from gateway.queue.wal.writer import Segment, Share, book_share, missing_from, write_index
 
 HELD_PER_NEEDED = 1.2  # how much more than what is needed may stay on disk, beside the slack
 
@@ -80,7 +80,14 @@ def rewrite(files: Files, old: Segment, need: Need, *, log_id: bytes, segment_id
     finally:
         file.close()
     rewritten = msgspec.structs.replace(
-        old, segment_id=segment_id, name=name, seed=seed, durable_end=end, file_bytes=end, shares=shares
+        old,
+        segment_id=segment_id,
+        name=name,
+        seed=seed,
+        durable_end=end,
+        file_bytes=end,
+        shares=shares,
+        missing=missing_from(shares, old.first_offset, old.end_offset),
     )
     write_index(files, rewritten)
     return rewritten

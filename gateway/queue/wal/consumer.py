@@ -277,7 +277,8 @@ class WalConsumer:
         """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
         self.ledger()
         self._count_runs()
-        return self._cursor.state(whole=whole, dead_letters=self._letters.lasting)
+        letters = self._letters
+        return self._cursor.state(whole=whole, dead_letters=letters.lasting, replayed_letters=letters.replayed)
 
     def leave(self) -> None:
         """It is removed: what is still under way for it must not bring its checkpoint back, or hold room for runs."""

@@ -54,8 +54,8 @@ ConsumerId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
 class CursorState(msgspec.Struct, array_like=True):
     """What a checkpoint stores of one consumer. ``end`` is set when the consumer takes no more new events.
 
-    ``dead_letters`` is how many its file holds at least. ``accepted_replays`` are those replays that count as accepted,
-    because the books began after them.
+    ``dead_letters`` is how many its file holds at least, ``replayed_letters`` which numbers in it, in runs, are dead
+    letters no more. ``accepted_replays`` are those replays that count as accepted, because the books began after them.
     """
 
     consumer_id: ConsumerId
@@ -71,6 +71,7 @@ class CursorState(msgspec.Struct, array_like=True):
     removed: bool = False
     dead_letters: int = 0
     accepted_replays: int = 0
+    replayed_letters: list[tuple[int, int]] = []
 
 
 class _Span(msgspec.Struct, frozen=True, gc=False):
@@ -282,7 +283,9 @@ class Cursor:
         self._counters["dead_lettered"] -= count
         self._counters["dropped"] += count
 
-    def state(self, *, whole: bool, dead_letters: int = 0) -> CursorState:
+    def state(
+        self, *, whole: bool, dead_letters: int = 0, replayed_letters: Sequence[tuple[int, int]] = ()
+    ) -> CursorState:
         """What to checkpoint: with all gaps, or with those that changed since the last call."""
         indexes = range(len(self.gaps)) if whole else sorted(self._changed_gaps)
         changed = [(index, self.gaps[index]) for index in indexes]
@@ -300,6 +303,7 @@ class Cursor:
             changed_gaps=changed,
             dead_letters=dead_letters,
             accepted_replays=self.accepted_replays,
+            replayed_letters=list(replayed_letters),
         )
 
     # -- inside

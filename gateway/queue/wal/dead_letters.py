@@ -8,6 +8,7 @@ under another name first. In memory there are 16 bytes for each.
 A replay is written here before its events go into the log: the numbers, in order, and the place in the lane of replays
 from which on they will stand. From then on the log alone decides: those that it has are dead letters no more. So a
 replay that is cut off, by a crash or a failing disk, leaves no event both replayed and dead-lettered, and none neither.
+Checkpoints know of finished replays as well, so that damage to what was written here brings none of their letters back.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Self, TypeVar
 import msgspec
 
 from gateway.queue import DeadLetter, Subject, SubjectKind
-from gateway.queue.ranges import runs_of
+from gateway.queue.ranges import RangeSet, runs_of
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.dead_letter_folder import path_of
 from gateway.queue.wal.files import File, Files, make_durable
 
 _WHAT = "dead letters that cannot be read any more"
-_WHAT_OF_REPLAY = "which dead letters were about to be replayed; those of an unfinished replay are replayed twice"
+_WHAT_OF_REPLAY = "which dead letters were about to be replayed; those that no checkpoint knows of are listed again"
+REPLAYED_RUNS_MAX = 1000  # of replayed letters that checkpoints have to carry
 COPIED_AT_ONCE = 16  # letters; each may weigh as much as an event may
 
 T = TypeVar("T")
@@ -43,8 +45,10 @@ class _Replay(msgspec.Struct, frozen=True):
 class DeadLetterFile:
     """Opening it reads the file through. Nothing is made on disk before the first dead letter.
 
-    ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``lost`` counts the dead
-    letters that were found unreadable and left out since the file was opened.
+    ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``replayed`` are the numbers,
+    in runs, of letters in the file that were replayed: to begin with, those that a checkpoint knows of. ``torn`` are
+    the stretches (first byte, length) that are damaged or were never acknowledged; a checkpoint tells which. ``lost``
+    counts the dead letters that were found unreadable and left out since the file was opened.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class DeadLetterFile:
         log_id: bytes,
         consumer_id: str,
         replay_end: int,
+        replayed: Sequence[tuple[int, int]] = (),
         report: damage.Report = damage.report,
     ) -> None:
         self._files, self._report = files, report
@@ -65,29 +70,37 @@ class DeadLetterFile:
         self._numbers = array("Q")
         self._places = array("Q")
         self._end = segment.HEADER_BYTES
-        self._torn_bytes = 0
+        self.torn: list[tuple[int, int]] = []
         self._file: File | None = None
-        self._is_suspect = False  # the disk failed it: it is read and never written or synced again
+        self._is_suspect = False  # it is read and never written or synced again: the disk failed it, or parts are torn
         self._replay: _Replay | None = None  # begun, and not known to have come into the lane
         self._doubtful = 0
         self._gone = 0  # letters in the file that are none any more
+        self.replayed = tuple(replayed)
         self.lost = 0
         if files.exists(self.name):
             self._restore(replay_end)
 
     @classmethod
-    def recovered(cls, files: Files, *, log_id: bytes, consumer_id: str, replay_end: int) -> Self:
+    def recovered(
+        cls,
+        files: Files,
+        *,
+        log_id: bytes,
+        consumer_id: str,
+        replay_end: int,
+        replayed: Sequence[tuple[int, int]] = (),
+    ) -> Self:
         """As a start opens it.
 
-        What a killed process left is synced before it is believed. What lies behind the last sound frame was never
-        acknowledged, or is damaged; it is kept before it is written over, and a checkpoint tells which it was.
+        What a killed process left is synced before it is believed. What is torn is kept before it is written over.
         """
         name = path_of(consumer_id)
         if files.exists(name):
             make_durable(files, name)
-        letters = cls(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
-        if letters._torn_bytes > 0:
-            damage.report_torn(files, letters.name, letters._end, letters._torn_bytes)
+        letters = cls(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end, replayed=replayed)
+        for at, length in letters.torn:
+            damage.report_torn(files, letters.name, at, length)
         return letters
 
     def __len__(self) -> int:
@@ -102,8 +115,8 @@ class DeadLetterFile:
 
     @property
     def is_mostly_gone(self) -> bool:
-        """Whether the file is worth writing anew for what it holds in vain."""
-        return self._gone > 0 and self._gone >= len(self._numbers)
+        """Whether the file is worth writing anew for what it holds in vain, or for what is to be known of that."""
+        return 0 < self._gone >= len(self._numbers) or len(self.replayed) > REPLAYED_RUNS_MAX
 
     @property
     def disk_bytes(self) -> int:
@@ -121,6 +134,11 @@ class DeadLetterFile:
             at = bisect_left(self._numbers, letter.number)
             self._numbers.insert(at, letter.number)
             self._places.insert(at, place)
+        if self.replayed:  # an event that came again after checkpoints were damaged, and was refused again
+            left = RangeSet(self.replayed)
+            for letter in new:
+                left.remove(letter.number, letter.number + 1)
+            self.replayed = tuple(left)
 
     def page(self, *, after: int, limit: int) -> list[DeadLetter]:
         """Those with a number above ``after``, ascending; what is damaged is left out and reported."""
@@ -162,9 +180,13 @@ class DeadLetterFile:
         self._replay = replay
 
     def end_replay(self) -> None:
-        """They are in the lane of replays now. Does no I/O: what ``begin_replay`` wrote tells it to the next start."""
+        """They are in the lane of replays now. Does no I/O: what ``begin_replay`` wrote tells it to the next start, as
+        does the next checkpoint.
+        """
         if self._replay is not None:
-            self._leave_out([number for number in self._replay.numbers if self._has(number)])
+            numbers = [number for number in self._replay.numbers if self._has(number)]
+            self._leave_out(numbers)
+            self.replayed = tuple(RangeSet([*self.replayed, *runs_of(numbers)]))
             self._replay = None
 
     def all_numbers(self) -> list[int]:
@@ -195,7 +217,7 @@ class DeadLetterFile:
         self._doubtful = len(self._numbers)
         self._files.unlink([self.name])
         self.close()
-        self._is_suspect, self._doubtful, self._gone = False, 0, 0
+        self._is_suspect, self._doubtful, self._gone, self.replayed = False, 0, 0, ()
         self._numbers, self._places, self._end = array("Q"), array("Q"), segment.HEADER_BYTES
 
     def close(self) -> None:
@@ -285,7 +307,7 @@ class DeadLetterFile:
                 self._files.unlink([temporary])
             raise
         self.close()
-        self._file, self._is_suspect, self._doubtful, self._gone = file, False, 0, 0
+        self._file, self._is_suspect, self._doubtful, self._gone, self.replayed = file, False, 0, 0, ()
         self.lost += len(numbers) - len(kept)
         self._numbers, self._places, self._end = kept, places, end
 
@@ -320,7 +342,7 @@ class DeadLetterFile:
             )
         found: dict[int, int] = {}
         replays: list[tuple[_Replay, list[int | None]]] = []  # with the places of its letters at that time
-        for item in segment.walk(self._file.read_at, seed=self._seed, limit=size):
+        for item in segment.walk(self._file.read_at, seed=self._seed, limit=size, passes_torn=True):
             match item:
                 case segment.Located(position=position, header=header, body=body) if body is not None:
                     if header.kind == record.Kind.REPLAY and (replay := _decode(header, body, _Replay)) is not None:
@@ -329,15 +351,21 @@ class DeadLetterFile:
                         found[header.sequence] = position
                     else:
                         self._report(self._files, self.name, position, header.frame_bytes, _what(header))
+                case segment.Damage(position=position, length=length, was_durable=False):
+                    self.torn.append((position, length))
+                    self._is_suspect = True  # the next frame here would vouch for what may never have been written
                 case segment.Damage(position=position, length=length, header=header):
                     self._report(self._files, self.name, position, length, _what(header))
                 case segment.End(position=position):
-                    self._end, self._torn_bytes = position, size - position
-        for number, place in _replayed(replays, replay_end):
-            if place is not None and found.get(number) == place:  # and not stored again since
-                del found[number]
-                self._gone += 1
-        self._numbers = array("Q", sorted(found))
+                    self._end = position
+                    self.torn += [(position, size - position)] if position < size else []
+        known = RangeSet(self.replayed)
+        replayed = {number for number in found if number in known} if known else set()
+        replayed |= {  # and were not stored again since
+            number for number, place in _replayed(replays, replay_end) if found.get(number, -1) == place
+        }
+        self._gone, self.replayed = len(replayed), tuple(runs_of(sorted(replayed)))
+        self._numbers = array("Q", sorted(found.keys() - replayed))
         self._places = array("Q", [found[number] for number in self._numbers])
 
 

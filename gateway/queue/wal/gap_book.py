@@ -26,6 +26,7 @@ class GapBook:
         self._cursor, self._feed = cursor, feed
         self._intake_end, self._mark_changed, self._now_s = intake_end, mark_changed, now_s
         self._last_end = -1
+        self._last_damaged: Sequence[Lost] = ()
 
     def book(
         self,
@@ -54,7 +55,7 @@ class GapBook:
             recorded_at_s=now_s,
             detail=detail,
         )
-        self._cursor.book_gap(gap, extends=self._last_end == begins_at)
+        self._cursor.book_gap(gap, extends=self._last_end == begins_at and reason is not GapReason.CORRUPT)
         self._last_end = self._cursor.position_of(self._cursor.place)
 
     def book_loss(self, lane: Lane) -> None:
@@ -93,6 +94,8 @@ class GapBook:
         begins_at = self._cursor.position_of(self._cursor.place)
         first = self._cursor.place.sequence(lane)
         damaged = damaged or self._feed.lost_between(self._cursor.place.offset, offset)
+        if not damaged and begins_at == self._last_end:  # the place is behind the damage that took another lane's, too
+            damaged = self._last_damaged
         lost = self._cursor.lose(lane, until, offset)
         if lost:
             subject = self._feed.lanes[lane]
@@ -100,4 +103,5 @@ class GapBook:
             times_s = [item.time_us / 1e6 for item in damaged if item.time_us]
             times_s += [following.time_us / 1e6] if following is not None and not times_s else []
             self.book(GapReason.CORRUPT, lost, begins_at, what + where(damaged), times_s=times_s)
+            self._last_damaged = damaged
         self._mark_changed()

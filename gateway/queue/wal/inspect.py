@@ -5,6 +5,7 @@ A running gateway may be writing meanwhile: what it has not finished looks like 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from gateway.errors import LogCorrupt
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import meta, record, segment
 from gateway.queue.wal.census import Books, Census
+from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.dead_letter_folder import consumer_ids
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
@@ -93,7 +95,7 @@ class Inspector:
         for state in restored.states.values():
             for hole in self._census.holes(state):
                 self._note_hole(hole.subject, hole.events, hole.first_offset, hole.end_offset)
-        self._dead_letters({name: state.dead_letters for name, state in restored.states.items()})
+        self._dead_letters(restored.states)
         return Inspection(segments, books, self._damage)
 
     def _note(self, _: Files, file: str, at: int, length: int, what: str) -> None:
@@ -194,20 +196,23 @@ class Inspector:
 
     # -- dead letters
 
-    def _dead_letters(self, known: dict[str, int]) -> None:
-        for consumer_id in sorted({*known, *consumer_ids(self._files)}):
+    def _dead_letters(self, states: Mapping[str, CursorState]) -> None:
+        for consumer_id in sorted({*states, *consumer_ids(self._files)}):
+            state = states.get(consumer_id)
             letters = DeadLetterFile(
                 self._files,
                 log_id=self._log_id,
                 consumer_id=consumer_id,
                 replay_end=self._census.numbers.next_sequence.get(Subject(SubjectKind.REPLAY, consumer_id), 0),
+                replayed=state.replayed_letters if state is not None else (),
                 report=self._note,
             )
-            missing = known.get(consumer_id, 0) - len(letters)
+            missing = (state.dead_letters if state is not None else 0) - len(letters)
             letters.close()
             if missing > 0:
                 what = "dead letters that a checkpoint knows of are not there"
-                self._damage.append(DamageReport(f"dead-letters/{consumer_id}.log", 0, 0, missing, None, what))
+                at, length = letters.torn[0] if letters.torn else (0, 0)
+                self._damage.append(DamageReport(letters.name, at, length, missing, None, what))
 
     def _read(self, name: str, size: int) -> tuple[bytes, int]:
         file = self._files.open(name)

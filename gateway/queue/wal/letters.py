@@ -73,6 +73,11 @@ class Letters:
         return max(0, len(self._file) - self._file.doubtful - self._leaving)
 
     @property
+    def replayed(self) -> Sequence[tuple[int, int]]:
+        """The numbers, in runs, of those in the file that are none any more."""
+        return self._file.replayed
+
+    @property
     def disk_bytes(self) -> int:
         return self._file.disk_bytes
 

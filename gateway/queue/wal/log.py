@@ -197,7 +197,7 @@ class WalQueue:
         if restored.is_damaged:
             await self.in_thread(lambda: set_aside(self._files, restored.generation, list(restored.states)))
         for state in restored.states.values():
-            letters = await self._dead_letters_of(state.consumer_id)
+            letters = await self._dead_letters_of(state.consumer_id, state.replayed_letters)
             consumer = self._admit(WalConsumer(self, state, letters))
             consumer.restore_gaps(restored.gaps_of(state.consumer_id, self.now_s()))
             if not restored.is_damaged:
@@ -290,11 +290,15 @@ class WalQueue:
         self._listeners.setdefault(consumer.tenant_id, set()).add(consumer)
         return consumer
 
-    async def _dead_letters_of(self, consumer_id: str) -> DeadLetterFile:
+    async def _dead_letters_of(self, consumer_id: str, replayed: Sequence[tuple[int, int]] = ()) -> DeadLetterFile:
         replay_end = self.end_sequence(Subject(Lane.REPLAY, consumer_id))
         return await self.in_thread(
             lambda: DeadLetterFile.recovered(
-                self._files, log_id=self._log_id, consumer_id=consumer_id, replay_end=replay_end
+                self._files,
+                log_id=self._log_id,
+                consumer_id=consumer_id,
+                replay_end=replay_end,
+                replayed=replayed,
             )
         )
 

@@ -48,8 +48,10 @@ class Bookmark(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known, ``file``
-    empty where no frame has these events any more: nobody needed them, or they were damaged.
+    """A damaged stretch that was met, between two events of the log. ``time_us`` is 0 where it is not known.
+
+    ``position`` is 0 where no frame of the file has these events any more, because nobody needed them or because they
+    were damaged, and ``file`` empty where their segment is gone.
     """
 
     first_offset: int
@@ -62,14 +64,16 @@ class Lost(msgspec.Struct, frozen=True):
 
 def where(damaged: Sequence[Lost]) -> str:
     """What the gap of events that could not be read says of the reason."""
-    damaged = [item for item in damaged if item.file]
-    if not damaged:
-        return "the log has no frame with them; `gateway log verify` names what is damaged"
+    stretches = [item for item in damaged if item.position]
+    if not stretches:
+        files = sorted({item.file for item in damaged if item.file})
+        what = f"no frame of {', '.join(files[:10])}" if files else "no frame of the log"
+        return f"{what} has them; `gateway log verify` names what is damaged"
     parts = [
         f"{item.file} is damaged at byte {item.position}" + (f" ({item.length} bytes)" if item.length else "")
-        for item in damaged[:10]
+        for item in stretches[:10]
     ]
-    return "; ".join(parts) + (f"; and {len(damaged) - 10} more" if len(damaged) > 10 else "")
+    return "; ".join(parts) + (f"; and {len(stretches) - 10} more" if len(stretches) > 10 else "")
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -97,13 +101,12 @@ def read(
     for item, behind in zip(segments, behind_each, strict=True):
         if behind <= start.offset:
             continue
-        if not wanted.may_be_in(item):
-            if item.end_offset < behind:  # its end could not be read, and so not whose events were there
-                lost.append(Lost(item.end_offset, behind, item.name, item.durable_end, 0, 0))
-            bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
-            continue
         if bookmark.offset < item.first_offset:
             lost.append(Lost(bookmark.offset, item.first_offset, "", 0, 0, 0))
+        if not wanted.may_be_in(item):
+            lost += _missing(item, item.first_offset if item.missing else item.end_offset, behind)
+            bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
+            continue
         begin = start if start.segment_id == item.segment_id else _start_of(item)
         file = files.open(item.name)
         try:
@@ -165,10 +168,8 @@ def _walk(
     ):
         match found:
             case segment.Located(position=position, header=header, body=body):
-                if unplaced:
+                if unplaced or header.first_offset > passed:
                     _place(lost, item, unplaced, passed, header.first_offset)
-                elif header.first_offset > passed:  # left out when the segment was rewritten
-                    lost.append(Lost(passed, header.first_offset, "", 0, 0, 0))
                 passed = header.first_offset + header.events
                 frame = None
                 if body is not None and wanted.matches(header.subject_kind, body[: header.name_bytes]):
@@ -199,9 +200,19 @@ def _asking(item: Segment, wanted: Wanted) -> Callable[[record.Header, bytes], b
 
 
 def _place(lost: list[Lost], item: Segment, unplaced: list[segment.Damage], first: int, end: int) -> None:
-    """The frames around damaged stretches tell which events were in them."""
-    lost += [_lost(item, stretch, first, end) for stretch in unplaced]
+    """The frames around damaged stretches tell which events were in them. Without damage they are just missing."""
+    lost += [_lost(item, stretch, first, end) for stretch in unplaced] or _missing(item, first, end)
     unplaced.clear()
+
+
+def _missing(item: Segment, first: int, end: int) -> Iterator[Lost]:
+    """Events up to ``end`` that no frame of the segment has, so that nothing tells whose they were: left out of it, or
+    its end could not be read.
+    """
+    if first < min(end, item.end_offset):
+        yield Lost(first, min(end, item.end_offset), item.name, 0, 0, 0)
+    if item.end_offset < end:
+        yield Lost(max(first, item.end_offset), end, item.name, item.durable_end, 0, 0)
 
 
 def _lost(item: Segment, stretch: segment.Damage, first: int, end: int) -> Lost:

@@ -14,7 +14,7 @@ import structlog
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files, make_durable
-from gateway.queue.wal.writer import Numbers, Segment, Share, book_share, read_index, write_index
+from gateway.queue.wal.writer import Numbers, Segment, Share, book_share, missing_from, read_index, write_index
 from gateway.telemetry import Event
 
 
@@ -174,6 +174,7 @@ def _segment(found: _Found, durable_end: int, contents: Contents) -> Segment:
         durable_end=durable_end,
         file_bytes=found.file_bytes,
         shares=contents.shares,
+        missing=missing_from(contents.shares, found.header.first_offset, contents.end_offset),
     )
 
 

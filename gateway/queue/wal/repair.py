@@ -63,7 +63,14 @@ def repair(files: Files) -> Repair:
     for consumer_id in consumer_ids(files):
         if f"dead-letters/{consumer_id}.log" in damaged:
             replay_end = restored.numbers.next_sequence.get(Subject(SubjectKind.REPLAY, consumer_id), 0)
-            letters = DeadLetterFile(files, log_id=log_id, consumer_id=consumer_id, replay_end=replay_end)
+            known = restored.states.get(consumer_id)
+            letters = DeadLetterFile(
+                files,
+                log_id=log_id,
+                consumer_id=consumer_id,
+                replay_end=replay_end,
+                replayed=known.replayed_letters if known is not None else (),
+            )
             letters.mend()
             letters.close()
             done.append(f"dead-letters/{consumer_id}.log: rewritten with the {len(letters)} that are sound")

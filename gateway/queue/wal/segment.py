@@ -123,11 +123,15 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """Bytes that are not what was written, or that a bug wrote. ``header`` is known when only the body is damaged."""
+    """Bytes that are not what was written, or that a bug wrote. ``header`` is known when only the body is damaged.
+
+    ``was_durable`` is False where it may as well be a write that was broken off.
+    """
 
     position: int
     length: int
     header: record.Header | None
+    was_durable: bool = True
 
 
 def describe(damaged: Damage) -> str:
@@ -153,23 +157,28 @@ def walk(
     start: int = HEADER_BYTES,
     limit: int,
     proven: int = 0,
+    passes_torn: bool = False,
     wants: Callable[[record.Header, bytes], bool] | None = None,
 ) -> Iterator[Located | Damage | End]:
     """The frames from ``start`` up to ``limit`` in order, each damaged stretch, and last the End.
 
-    ``proven`` is how far the bytes are known to have been durable. ``wants`` is asked with the header and the (not yet
-    checked) name of the subject, and spares the reading and checking of bodies that nobody needs; None reads all.
+    ``proven`` is how far the bytes are known to have been durable. With ``passes_torn`` a bad frame that may never have
+    been is no end where sound frames follow: right where frames that were written together do not need each other.
+    ``wants`` is asked with the header and the (not yet checked) name of the subject, and spares the reading and
+    checking of bodies that nobody needs; None reads all.
     """
     window = _Window(read, limit)
     position = start
     while True:
         header = record.decode_header(window.at(position, record.HEADER_BYTES), 0, seed)
         if header is None:
-            following = _resume(window, seed, position, proven, limit)
-            if following is None:
+            following, was_durable = _following(window, seed, position, position + 1, proven, limit)
+            if following is None and was_durable and position < limit:
+                following = min(proven, limit)
+            if following is None or not (was_durable or passes_torn):
                 yield End(position, torn=any(window.at(position, record.HEADER_BYTES)))
                 return
-            yield Damage(position, following - position, None)
+            yield Damage(position, following - position, None, was_durable)
             position = following
             continue
         proven = max(proven, header.synced_end)
@@ -178,10 +187,13 @@ def walk(
         if wants is None or wants(header, window.at(position + record.HEADER_BYTES, header.name_bytes)):
             body = window.at(position + record.HEADER_BYTES, header.body_bytes)
             if record.checksum(body) != header.body_crc:
-                if not _was_durable(window, seed, end, proven, limit):
+                following, was_durable = None, end <= proven
+                if not was_durable:
+                    following, was_durable = _following(window, seed, end, end, proven, limit)
+                if not was_durable and (following is None or not passes_torn):
                     yield End(position, torn=True)
                     return
-                yield Damage(position, header.frame_bytes, header)
+                yield Damage(position, header.frame_bytes, header, was_durable)
                 position = end
                 continue
             if not record.is_sensible(header, body):
@@ -192,41 +204,42 @@ def walk(
         position = end
 
 
-def _was_durable(window: _Window, seed: int, end: int, proven: int, limit: int) -> bool:
-    """Whether the frame that ends at ``end`` was synced: by what is proven so far, or by the word of a later frame."""
-    if end <= proven:
-        return True
-    following = _find_header(window, seed, end, limit)
-    return following is not None and following[1].synced_end >= end
+def _following(
+    window: _Window, seed: int, position: int, durable: int, proven: int, limit: int
+) -> tuple[int | None, bool]:
+    """Where sound frames go on from ``position`` on, None when nowhere; and whether the file was synced up to
+    ``durable``, by what is proven so far or by the word of a later frame.
+
+    The frames that follow at once may have been written together with a bad one, so that all are asked.
+    """
+    first: int | None = None
+    for at, header in _headers(window, seed, position, limit):
+        first = at if first is None else first
+        if max(proven, header.synced_end) >= durable:
+            return first, True
+    return first, proven >= durable
 
 
-def _resume(window: _Window, seed: int, position: int, proven: int, limit: int) -> int | None:
-    """Where sound frames go on behind a bad header, or None when the file ends here."""
-    if position >= limit:
-        return None
-    found = _find_header(window, seed, position, limit)
-    if found is not None and (position < proven or found[1].synced_end > position):
-        return found[0]
-    return min(proven, limit) if found is None and position < proven else None
-
-
-def _find_header(window: _Window, seed: int, position: int, limit: int) -> tuple[int, record.Header] | None:
-    """The next position at which a header of this file stands."""
+def _headers(window: _Window, seed: int, position: int, limit: int) -> Iterator[tuple[int, record.Header]]:
+    """The headers of this file's frames from ``position`` on, wherever they stand, with their positions."""
     while position < limit:
         data = window.at(position, _WALK_BYTES)
+        behind = len(data) - len(record.MAGIC) + 1
         at = data.find(record.MAGIC)
         while at >= 0:
             raw = data[at : at + record.HEADER_BYTES]
             if len(raw) < record.HEADER_BYTES:
                 raw = window.at(position + at, record.HEADER_BYTES)
             header = record.decode_header(raw, 0, seed)
+            step = 1
             if header is not None and (position + at) % 8 == 0:
-                return position + at, header
-            at = data.find(record.MAGIC, at + 1)
+                yield position + at, header
+                step = header.frame_bytes
+            behind = max(behind, at + step)
+            at = data.find(record.MAGIC, at + step)
         if len(data) < _WALK_BYTES:
-            return None
-        position += len(data) - len(record.MAGIC) + 1
-    return None
+            return
+        position += behind
 
 
 class _Window:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,7 +44,8 @@ class Share(msgspec.Struct, array_like=True, gc=False):
 class Segment(msgspec.Struct, frozen=True):
     """A segment as readers see it: bytes up to ``durable_end`` may be read, events up to ``end_offset`` are in it.
 
-    ``shares`` is None while the segment is being written: it may hold anybody's events.
+    ``shares`` is None while the segment is being written: it may hold anybody's events. ``missing`` events between the
+    first and the end are in no frame of it: left out when it was rewritten, or damaged.
     """
 
     segment_id: int
@@ -56,6 +57,7 @@ class Segment(msgspec.Struct, frozen=True):
     durable_end: int
     file_bytes: int
     shares: dict[Subject, Share] | None = None
+    missing: int = 0
 
     @property
     def index_name(self) -> str:
@@ -386,6 +388,11 @@ class Writer:
 def is_full(error: OSError) -> bool:
     """Whether it is space that is missing."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def missing_from(shares: Mapping[Subject, Share], first_offset: int, end_offset: int) -> int:
+    """How many of the events between two offsets are in none of these shares."""
+    return end_offset - first_offset - sum(share.events for share in shares.values())
 
 
 def book_share(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from structlog.testing import capture_logs
 
 from gateway.queue import DeadLetter
-from gateway.queue.wal.dead_letters import COPIED_AT_ONCE, DeadLetterFile
+from gateway.queue.wal.dead_letters import COPIED_AT_ONCE, REPLAYED_RUNS_MAX, DeadLetterFile
 from tests.memory_files import MemoryFiles
 
 LOG_ID = bytes(16)
 
 
-def opened(files: MemoryFiles, *, replay_end: int = 0) -> DeadLetterFile:
-    return DeadLetterFile(files, log_id=LOG_ID, consumer_id="siem_a", replay_end=replay_end)
+def opened(files: MemoryFiles, *, replay_end: int = 0, replayed: Sequence[tuple[int, int]] = ()) -> DeadLetterFile:
+    return DeadLetterFile(files, log_id=LOG_ID, consumer_id="siem_a", replay_end=replay_end, replayed=replayed)
 
 
 def letters(*numbers: int, size: int = 2) -> list[DeadLetter]:
@@ -131,3 +134,64 @@ def test_a_finished_replay_leaves_nothing_behind() -> None:
     file.end_replay()
     file.mend()
     assert not files.exists("dead-letters/siem_a.log")
+
+
+@pytest.mark.parametrize("where", [b"id-1", b"\xa7AG1"])
+@pytest.mark.parametrize("is_rewritten", [False, True])
+def test_a_damaged_letter_costs_none_that_was_written_with_it(where: bytes, is_rewritten: bool) -> None:
+    """Also the first of many, in its header or its body. The file takes the next one when it has been written anew,
+    which would else vouch for what may as well be a broken write.
+    """
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    if is_rewritten:
+        file.mend()
+    content = files.contents["dead-letters/siem_a.log"]
+    assert isinstance(content, bytearray)
+    content[content.index(where)] ^= 1
+    again = opened(files)
+    assert (again.all_numbers(), len(again.torn)) == ([2, 3], 1)
+    again.add(letters(4))
+    assert (opened(files).all_numbers(), opened(files).torn) == ([2, 3, 4], [])
+
+
+def test_what_a_checkpoint_knows_of_replays_makes_up_for_their_record() -> None:
+    """Letters that were replayed do not come back when it is damaged, and what else is lost is missed."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3, 4))
+    file.begin_replay([1, 2, 4], 0)
+    file.end_replay()
+    known = file.replayed
+    content = files.contents["dead-letters/siem_a.log"]
+    assert isinstance(content, bytearray)
+    content[content.rindex(b"\xa7AG1")] ^= 1
+    assert opened(files, replay_end=3).all_numbers() == [1, 2, 3, 4]
+    again = opened(files, replay_end=3, replayed=known)
+    assert (again.all_numbers(), again.replayed, known) == ([3], known, ((1, 3), (4, 5)))
+
+
+def test_a_letter_that_came_again_is_replayed_no_more() -> None:
+    """Its event was handed out again after checkpoints were damaged, and was refused again."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3))
+    file.begin_replay([1, 2], 0)
+    file.end_replay()
+    file.add(letters(2))
+    assert file.replayed == ((1, 2),)
+    assert opened(files, replay_end=2, replayed=file.replayed).all_numbers() == [2, 3]
+
+
+def test_a_file_is_written_anew_before_checkpoints_have_to_know_too_much() -> None:
+    """Letters that are replayed one by one, here and there."""
+    file = opened(MemoryFiles())
+    file.add(letters(*range(1, 4 * REPLAYED_RUNS_MAX)))
+    for at, number in enumerate(range(1, 2 * REPLAYED_RUNS_MAX + 2, 2)):
+        assert not file.is_mostly_gone
+        file.begin_replay([number], at)
+        file.end_replay()
+    assert file.is_mostly_gone
+    file.mend()
+    assert (file.replayed, file.is_mostly_gone) == ((), False)
