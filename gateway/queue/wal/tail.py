@@ -14,6 +14,7 @@ from gateway.queue.wal.writer import Frame
 
 _FRAME_OVERHEAD_BYTES = 400  # what a frame costs beside its payload
 _FRAMES_SPLIT = 4
+_FORGOTTEN = Frame(Subject(SubjectKind.TENANT, ""), 0, 0, 0, 0, 0, b"")
 
 
 class FrameList:
@@ -33,6 +34,7 @@ class FrameList:
         self._frames.append(frame)
 
     def pop_first(self) -> None:
+        self._frames[self._head] = _FORGOTTEN  # its bytes go now, the place of it with others later
         self._head += 1
         if self._head > 64 and self._head * 2 > len(self._frames):
             del self._frames[: self._head]
