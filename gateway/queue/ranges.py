@@ -76,8 +76,6 @@ class RangeSet:
 
     def overlap(self, start: int, end: int) -> int:
         """How many members lie in [start, end). Costs the runs that lie inside, or outside where those are fewer."""
-        if not self._starts:
-            return 0
         low, high = bisect_right(self._ends, start), bisect_left(self._starts, end)
         if start >= end or low >= high:
             return 0

@@ -29,10 +29,11 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
 
     def make(self) -> Connection:
-        """A connection that is still to be connected; it is known here from then until it is lost."""
+        """A connection that is still to be connected, and then to be added."""
         return Connection(self._loop, self._forget)
 
     def add(self, connection: Connection) -> None:
+        """It is known here until it is lost."""
         if connection.is_open:
             self._all.add(connection)
 

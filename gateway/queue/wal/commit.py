@@ -66,7 +66,6 @@ class GroupCommit:
         self._granted_bytes = 0  # pending bytes that there is room for, as far as was asked since the last commit
         self._busy = False
         self._beginning = False
-        self._more_came = False  # since it was looked at last
         self._last_events = 0  # of the commit before
         self._idle = asyncio.Event()
         self._idle.set()
@@ -100,7 +99,6 @@ class GroupCommit:
     def _hand_over(self, entries: Sequence[Entry], size: int, done: Callable[[BaseException | None], None]) -> None:
         self._pending.append(_Append(entries, size, done))
         self._pending_bytes += size
-        self._more_came = True
         if not self._busy:
             self._begin_soon()
 
@@ -154,12 +152,13 @@ class GroupCommit:
         if not self._beginning:
             self._beginning = True
             self._idle.clear()
-            self._loop.call_soon(self._begin_unless_more_come, 0)
+            self._loop.call_soon(self._begin_unless_more_come, 0, 0)
 
-    def _begin_unless_more_come(self, turns: int) -> None:
-        if self._more_came and self._gathers() and turns < GATHERING_TURNS_MAX:
-            self._more_came = False
-            self._loop.call_soon(self._begin_unless_more_come, turns + 1)
+    def _begin_unless_more_come(self, known: int, turns: int) -> None:
+        """``known`` is how many waited a turn ago."""
+        waiting = len(self._pending)
+        if waiting > known and self._gathers() and turns < GATHERING_TURNS_MAX:
+            self._loop.call_soon(self._begin_unless_more_come, waiting, turns + 1)
             return
         self._beginning = False
         if not self._busy:

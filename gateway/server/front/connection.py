@@ -157,9 +157,12 @@ class Connection(asyncio.Protocol):
         if error is None and not self._is_last and not head.is_http_1_0:
             awaited.answer = front.wire.accepted(head, awaited.events)
         else:
-            awaited.answer = front.settled(awaited, error, closes=self._is_last and awaited is self._answers[-1])
+            awaited.answer = front.settled(awaited, error, closes=self._ends_with(awaited))
         if self._answers[0] is awaited:
             self._flush()
+
+    def _ends_with(self, awaited: Awaited) -> bool:
+        return self._is_last and awaited is self._answers[-1]
 
     def _flush(self) -> None:
         """The first answer is there: send it with those behind it that are."""
@@ -169,7 +172,7 @@ class Connection(asyncio.Protocol):
             ready.append(answer)
         self._since_s = self._loop.time()
         self._write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if not self._answers and (self._held or self._is_last or self._has_ended or not self._is_reading):
+        if not self._answers:
             self._go_on()
 
     # -- the long way
@@ -208,9 +211,8 @@ class Connection(asyncio.Protocol):
             body.feed(awaited.body)
             answer = await self._answer(head, body, request_id)
             self._is_last = self._is_last or self._front.parts.stopping()
-            closes = self._is_last and awaited is self._answers[-1]
-            encoded = self._front.wire.encode(answer, request_id, closes=closes, is_http_1_0=head.is_http_1_0)
-            awaited.answer = encoded
+            closes, is_http_1_0 = self._ends_with(awaited), head.is_http_1_0
+            awaited.answer = self._front.wire.encode(answer, request_id, closes=closes, is_http_1_0=is_http_1_0)
             if awaited is late[-1]:
                 self._is_serving = False
             if self._answers[0] is awaited:
