@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import expect
@@ -137,6 +138,7 @@ async def test_the_gateway_goes_and_comes_back(open_console: OpenTab, own_gatewa
     """
     tenant = await new_tenant(own_gateway)
     tab = await open_console(own_gateway.address)
+    await tab.page.clock.install()
     async with WebhookReceiver(format="ndjson") as hook:
         made = await tenant.api.create(hook, name="Constant")
         await tenant.api.accept(events(9, tenant_id=tenant.name))
@@ -149,8 +151,10 @@ async def test_the_gateway_goes_and_comes_back(open_console: OpenTab, own_gatewa
         await expect(lost).to_be_visible()
         await expect(tab.heading).to_have_text("Constant")
         await tab.picture("gateway-gone")
+        await tab.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # it does not try by itself first
         await own_gateway.start()
         await tab.button("Try now").click()
+        await tab.page.clock.resume()
         await expect(lost).to_be_hidden()
         await expect(tab.badge).to_have_text("Active")
         api = own_gateway.api_with(tenant.key)

@@ -91,15 +91,16 @@ async def test_a_long_backfill_is_cut_at_line_ends(console: Tab, tenant: Tenant)
 
 
 async def test_deleting_with_events_pending_lets_one_choose(console: Tab, tenant: Tenant) -> None:
-    """Deliver them first and be seen deleting, or discard them and be gone."""
+    """Deliver them first and be seen deleting, or discard them and be gone; events of this very second count."""
     async with WebhookReceiver(format="ndjson", script=always(Respond(503))) as hook:
         made = await tenant.api.create(hook, name="Clogged")
-        await tenant.api.accept(events(6, tenant_id=tenant.name))
-        await tenant.api.until_degraded(made)
         await console.sign_in(tenant.key, f"/{made}/settings")
         dialog = console.page.get_by_role("dialog")
+        delete = console.page.get_by_role("main").get_by_role("button", name="Delete destination")
+        await expect(delete).to_be_visible()
+        await tenant.api.accept(events(6, tenant_id=tenant.name))
         for choice in ("Deliver them first, then delete", "Discard them and delete at once"):
-            await console.page.get_by_role("main").get_by_role("button", name="Delete destination").click()
+            await delete.click()
             await expect(dialog).to_contain_text("6 events pending")
             await dialog.get_by_label(choice).check()
             await dialog.get_by_label("to confirm").fill("Clogged")

@@ -3,6 +3,8 @@
 import { wordsFor } from "./api.js";
 import { h, newId, setText } from "./dom.js";
 
+let isAsking = false; // a second click does not ask twice
+
 /**
  * Asks, and on yes runs `act`, whose error is shown in the dialog. Resolves to what `act` gave, or null for no.
  * `isReady` says whether the button may be pressed, and is asked again whenever something in the dialog changes.
@@ -45,4 +47,17 @@ export function ask({ title, body, yes, isDangerous = false, isReady = () => tru
     check();
     dialog.showModal();
   });
+}
+
+/** Asks `question(app, destination)` about what the destination is now, not when it was last heard of. */
+export async function askAbout(app, id, question) {
+  if (isAsking) return;
+  isAsking = true;
+  try {
+    await question(app, await app.live.now(id));
+  } catch (error) {
+    app.say(wordsFor(error));
+  } finally {
+    isAsking = false;
+  }
 }

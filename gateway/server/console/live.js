@@ -1,7 +1,7 @@
 // What the gateway says about all destinations, as it changes: server-sent events, read with fetch because EventSource
 // could carry the key only in the address.
 
-import { Problem, SIEM, Unreachable } from "./api.js";
+import { Problem, SIEM, Unreachable, pathOf } from "./api.js";
 import { pause } from "./clock.js";
 
 const SILENCE_MS = 12_000; // the gateway speaks every 5 s
@@ -50,6 +50,12 @@ export class Live extends EventTarget {
   put(destination) {
     this.destinations.set(destination.id, { ...destination, heard_ms: Date.now() });
     this.#gather();
+  }
+
+  /** What a destination is at this moment: what was heard may be a second old, too old to decide about its events. */
+  async now(id) {
+    this.put(await this.#api.get(pathOf(id)));
+    return this.destinations.get(id);
   }
 
   remove(id) {

@@ -5,7 +5,7 @@ import { icon } from "../icons.js";
 import { lagOf } from "../status.js";
 import { detail, refresher } from "./detail.js";
 import { figures } from "./figures.js";
-import { change } from "./toggle.js";
+import { enable } from "./toggle.js";
 
 export async function overviewView(app, { id }, signal) {
   const state = new State(app);
@@ -107,7 +107,7 @@ class State {
     return words
       ? h(
           "button",
-          { type: "button", class: "button primary", on: { click: () => change(this.#app, destination, true) } },
+          { type: "button", class: "button primary", on: { click: () => enable(this.#app, destination) } },
           words,
         )
       : null;

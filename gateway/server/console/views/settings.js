@@ -1,5 +1,5 @@
 import { SIEM, pathOf } from "../api.js";
-import { ask } from "../dialog.js";
+import { ask, askAbout } from "../dialog.js";
 import { h, newId, replace } from "../dom.js";
 import { count } from "../format.js";
 import { destinationEditor } from "./editor.js";
@@ -38,7 +38,7 @@ export async function settingsView(app, { id }, signal) {
           { class: "actions" },
           h(
             "button",
-            { type: "button", class: "button danger", on: { click: () => remove(app, id) } },
+            { type: "button", class: "button danger", on: { click: () => askAbout(app, id, remove) } },
             "Delete destination",
           ),
         ),
@@ -81,9 +81,9 @@ function readOnly(provider, destination) {
 }
 
 /** Asks what is to become of pending events, and for the name, before anything is done. */
-async function remove(app, id) {
-  const destination = app.live.destinations.get(id);
+async function remove(app, destination) {
   const {
+    id,
     name,
     health: { pending_events: pending },
   } = destination;

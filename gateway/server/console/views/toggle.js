@@ -1,7 +1,7 @@
 // Switching a destination on and off.
 
 import { pathOf } from "../api.js";
-import { ask } from "../dialog.js";
+import { ask, askAbout } from "../dialog.js";
 import { h } from "../dom.js";
 import { count } from "../format.js";
 
@@ -13,7 +13,7 @@ export function enabledSwitch(app) {
   }
   let shown = null;
   const button = h("button", { type: "button", role: "switch", class: "switch" });
-  button.addEventListener("click", () => change(app, shown, !shown.enabled));
+  button.addEventListener("click", () => (shown.enabled ? askAbout(app, shown.id, disable) : enable(app, shown)));
   const update = (destination) => {
     shown = destination;
     button.setAttribute("aria-checked", String(destination.enabled));
@@ -23,21 +23,19 @@ export function enabledSwitch(app) {
   return { element: button, update };
 }
 
-/** Enabling is done at once and also starts a failed one again; disabling asks first, since events are not kept then. */
-export async function change(app, destination, enabled) {
-  const act = async () => {
-    app.live.put(await app.api.put(pathOf(destination.id), { enabled }));
-    app.say(`${destination.name} is ${enabled ? "enabled" : "disabled"}.`);
-  };
-  if (enabled) {
-    try {
-      return await act();
-    } catch (error) {
-      return app.say(error.message);
-    }
+/** At once; one that has failed starts again by it too. */
+export async function enable(app, destination) {
+  try {
+    await put(app, destination, true);
+  } catch (error) {
+    app.say(error.message);
   }
+}
+
+/** Asks first, since events are not kept then. */
+async function disable(app, destination) {
   const { pending_events: pending } = destination.health;
-  return ask({
+  await ask({
     title: `Disable ${destination.name}?`,
     body: h(
       "p",
@@ -46,6 +44,11 @@ export async function change(app, destination, enabled) {
       pending ? ` ${count(pending, "event")} that it has not got yet become part of the gap.` : "",
     ),
     yes: "Disable",
-    act,
+    act: () => put(app, destination, false),
   });
+}
+
+async function put(app, { id, name }, enabled) {
+  app.live.put(await app.api.put(pathOf(id), { enabled }));
+  app.say(`${name} is ${enabled ? "enabled" : "disabled"}.`);
 }
