@@ -66,6 +66,43 @@ def test_ids_that_end_like_an_offset_are_no_cause_for_a_closer_look() -> None:
     assert check_at_once(b"\n".join(lines), RULES) is not None
 
 
+@pytest.mark.parametrize("zone", ["+02:00", "-11:30", "+00:00", "-00:00", "Z"])
+def test_offsets_with_a_colon_are_no_cause_for_a_closer_look(zone: str) -> None:
+    """Producers in other zones are served as fast."""
+    lines = [event(timestamp=f"2026-06-30T12:34:56{zone}"), event(2)]
+    assert check_at_once(b"\n".join(lines), RULES) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD + GOOD,
+        GOOD + b" " + GOOD + b"\n" + GOOD,
+        GOOD.replace(b"{", b"{\n") + b"\n" + GOOD,
+        GOOD.replace(b"{", b"{\n") + GOOD,
+        GOOD + b"\n\n" + GOOD,
+        GOOD + b"\r\n" + GOOD,
+        GOOD.replace(b"}", b"\n}") + GOOD + b"\n" + GOOD,
+    ],
+    ids=lambda body: repr(body.replace(GOOD, b"G"))[:30],
+)
+def test_events_that_are_not_one_a_line_are_not_taken_at_once(body: bytes) -> None:
+    """Whatever the decoder makes of events that share a line, or have several, each line is looked at by itself."""
+    assert check_at_once(body, RULES) is None
+
+
+def test_each_line_of_a_long_body_is_held_to_the_size_of_one_event() -> None:
+    """Not by the body's size: one line too long among many is refused, and none that just fits."""
+    fits = with_member(b'"n":"' + b"x" * (RULES.event_bytes_max - len(with_member(b'"n":""'))) + b'"')
+    assert len(fits) == RULES.event_bytes_max
+    for lines in ([GOOD, fits, GOOD], [fits], [fits, fits], [GOOD] * 100 + [fits]):
+        taken = check_at_once(b"\n".join(lines), RULES)
+        assert taken is not None
+        assert taken.accepted == len(lines)
+        one_more = [line.replace(b'"n":"', b'"n":"x') for line in lines]
+        assert check_at_once(b"\n".join(one_more), RULES) is None
+
+
 @pytest.mark.parametrize(
     "member",
     [

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import zstandard
 
+from gateway import scan
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
@@ -233,7 +234,7 @@ def _decode(header: record.Header, body: bytes) -> Frame | None:
             payload = zstandard.ZstdDecompressor().decompress(payload)
         except zstandard.ZstdError:
             return None
-    if len(payload) != header.payload_bytes or payload.count(b"\n") + 1 != header.events:
+    if len(payload) != header.payload_bytes or scan.count(payload, b"\n") + 1 != header.events:
         return None
     return Frame(
         subject=record.subject_of(header, body),
