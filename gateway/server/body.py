@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import zstandard
 from aiohttp import web
+from isal import isal_zlib
 
 from gateway.errors import QueueUnavailable, RequestRejected
 
 STEP_BYTES = 256 << 10  # decoded at a time
 RATIO_MAX = 500  # how many times its size a large body may grow when it is decoded
+_GZIP, _ZLIB, _RAW_DEFLATE = 31, 15, -15  # what zlib calls window bits
 _ZSTD_WINDOW_BYTES_MAX = 8 << 20
 _ZSTD_SLICE_BYTES = 256
 _LOOK_EVERY_S = 0.2  # whether the gateway is stopping, while a sender pauses
@@ -76,11 +77,14 @@ class _Identity:
 
 
 class _Zlib:
-    """gzip, of one or several members; or deflate, with or without the zlib header that senders disagree about."""
+    """gzip, of one or several members; or deflate, with or without the zlib header that senders disagree about.
+
+    ISA-L takes two fifths of zlib's time. It takes the same streams, and gzip heads with reserved flags besides.
+    """
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
-        self._inflate = zlib.decompressobj(31) if encoding == "gzip" else None
+        self._inflate = isal_zlib.decompressobj(_GZIP) if encoding == "gzip" else None
         self._head = b""
         self._started = False
 
@@ -90,12 +94,12 @@ class _Zlib:
             self._started = True
             if len(data) < 2:
                 return
-            self._inflate = zlib.decompressobj(15 if _has_zlib_header(data) else -15)
+            self._inflate = isal_zlib.decompressobj(_ZLIB if _has_zlib_header(data) else _RAW_DEFLATE)
         piece = b""
         while data or len(piece) == STEP_BYTES:  # the last of the output may need no more input
             try:
                 piece = self._inflate.decompress(data, STEP_BYTES)
-            except zlib.error:
+            except isal_zlib.IsalError:  # type: ignore[misc]  # isal's stub takes the class for an instance
                 raise _broken(self._encoding) from None
             if piece:
                 yield piece
@@ -105,7 +109,7 @@ class _Zlib:
                 continue
             piece = b""
             if self._encoding == "gzip":
-                self._inflate = zlib.decompressobj(31)
+                self._inflate = isal_zlib.decompressobj(_GZIP)
             elif data:
                 raise _broken(self._encoding)
 
