@@ -156,16 +156,18 @@ def check_at_once(body: bytes, rules: Rules) -> Checked | None:
         return None
     if len(text) > rules.event_bytes_max and not _lines_fit(text, rules.event_bytes_max):
         return None
-    if not all(_may_use(tenant_id, rules) for tenant_id in {event.tenant_id for event in events}):
+    tenants = {event.tenant_id for event in events}
+    if not all(_may_use(tenant_id, rules) for tenant_id in tenants):
         return None
-    return Checked(_entries(events, text, rules), len(events), [], len(events) + (len(text) != len(body)))
+    if rules.subject is not None or len(tenants) == 1:
+        entries = [Entry(rules.subject or _stream_of(events[0].tenant_id), text, len(events))]
+    else:
+        entries = _by_tenant(events, text)
+    return Checked(entries, len(events), [], len(events) + (len(text) != len(body)))
 
 
-def _entries(events: Sequence[AuditEvent], text: bytes, rules: Rules) -> list[Entry]:
-    """One for each tenant; ``text`` is a line for each event."""
-    first = events[0].tenant_id
-    if rules.subject is not None or all([event.tenant_id == first for event in events]):  # noqa: C419 - half the time
-        return [Entry(rules.subject or _stream_of(first), text, len(events))]
+def _by_tenant(events: Sequence[AuditEvent], text: bytes) -> list[Entry]:
+    """One entry for each tenant; ``text`` is a line for each event."""
     by_tenant: dict[str, list[bytes]] = {}
     for event, line in zip(events, text.split(b"\n"), strict=True):
         by_tenant.setdefault(event.tenant_id, []).append(line)
