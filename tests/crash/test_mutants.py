@@ -23,11 +23,12 @@ from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import Cursor, CursorState
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFile, DiskFiles, File
+from gateway.queue.wal.index import Segment
 from gateway.queue.wal.journal import Journal, LogEnd
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.retention import Claim, Need
-from gateway.queue.wal.writer import Committed, Frame, Numbers, Segment, Writer
+from gateway.queue.wal.writer import Committed, Frame, Numbers, Writer
 from tests.crash.explorer import ROOMY, Explorer
 from tests.crash.life import Lab
 from tests.crash.test_faults import Countdown, Trial, batch_that_failed_twice

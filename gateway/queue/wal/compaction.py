@@ -15,8 +15,8 @@ import msgspec
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
+from gateway.queue.wal.index import Segment, Share, book_share, missing_from, write_index
 from gateway.queue.wal.retention import Need
-from gateway.queue.wal.writer import Segment, Share, book_share, missing_from, write_index
 
 HELD_PER_NEEDED = 1.2  # how much more than what is needed may stay on disk, beside the slack
 

@@ -18,8 +18,8 @@ from gateway.queue.wal.cursor import CursorState
 from gateway.queue.wal.dead_letter_folder import consumer_ids
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
+from gateway.queue.wal.index import read_index
 from gateway.queue.wal.journal import restore
-from gateway.queue.wal.writer import read_index
 
 
 class SegmentReport(msgspec.Struct, frozen=True):

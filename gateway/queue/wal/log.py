@@ -25,6 +25,7 @@ from gateway.queue.wal.cursor import CursorState, Lane, Place
 from gateway.queue.wal.dead_letter_folder import remove_strays, set_aside
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import Files
+from gateway.queue.wal.index import Segment
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
 from gateway.queue.wal.newest import newest_lines
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
@@ -34,7 +35,7 @@ from gateway.queue.wal.retention import Claim
 from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.space import Space
 from gateway.queue.wal.tail import MemoryTail
-from gateway.queue.wal.writer import Committed, Frame, Segment, Writer, is_full
+from gateway.queue.wal.writer import Committed, Frame, Writer, is_full
 from gateway.telemetry import Event, Metrics
 
 RETENTION_INTERVAL_S = 1.0

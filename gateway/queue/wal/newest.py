@@ -15,9 +15,9 @@ from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal import record, segment
 from gateway.queue.wal.cursor import Place
 from gateway.queue.wal.files import Files
+from gateway.queue.wal.index import Segment
 from gateway.queue.wal.reader import Wanted
 from gateway.queue.wal.tail import MemoryTail
-from gateway.queue.wal.writer import Segment
 
 BYTES_MAX = 16 << 20
 

@@ -15,7 +15,8 @@ from gateway import scan
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files
-from gateway.queue.wal.writer import Frame, Segment
+from gateway.queue.wal.index import Segment
+from gateway.queue.wal.writer import Frame
 
 ADDRESSED = (SubjectKind.BACKFILL, SubjectKind.REPLAY)
 

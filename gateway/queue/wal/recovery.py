@@ -14,7 +14,8 @@ import structlog
 from gateway.queue import Subject, SubjectKind
 from gateway.queue.wal import damage, record, segment
 from gateway.queue.wal.files import Files, make_durable
-from gateway.queue.wal.writer import Numbers, Segment, Share, book_share, missing_from, read_index, write_index
+from gateway.queue.wal.index import Segment, Share, book_share, missing_from, read_index, write_index
+from gateway.queue.wal.writer import Numbers
 from gateway.telemetry import Event
 
 

@@ -19,10 +19,10 @@ from gateway.queue.wal import compaction, damage, journal, meta
 from gateway.queue.wal.dead_letter_folder import consumer_ids
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
+from gateway.queue.wal.index import Segment
 from gateway.queue.wal.inspect import DamageReport, Inspector
 from gateway.queue.wal.recovery import recover
 from gateway.queue.wal.retention import Need
-from gateway.queue.wal.writer import Segment
 
 
 class Repair(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.queue import ALL_TENANTS, Subject, SubjectKind
 from gateway.queue.wal.cursor import Lane, Place
-from gateway.queue.wal.writer import Segment
+from gateway.queue.wal.index import Segment
 
 _EVERYTHING = Subject(SubjectKind.TENANT, ALL_TENANTS)
 

@@ -20,7 +20,8 @@ from gateway.queue.wal import compaction, retention
 from gateway.queue.wal.commit import RETRY_AFTER_S
 from gateway.queue.wal.cursor import Place
 from gateway.queue.wal.files import Files
-from gateway.queue.wal.writer import Committed, Segment
+from gateway.queue.wal.index import Segment
+from gateway.queue.wal.writer import Committed
 from gateway.telemetry import Event
 
 _FULL = (

@@ -15,10 +15,10 @@ from gateway.queue import Counters, DeadLetter, Subject, SubjectKind
 from gateway.queue.wal import meta, reader, record, segment
 from gateway.queue.wal.cursor import CursorState, Place
 from gateway.queue.wal.dead_letters import DeadLetterFile
+from gateway.queue.wal.index import Index, Share, read_index
 from gateway.queue.wal.inspect import Inspector
 from gateway.queue.wal.journal import LogEnd, Tick, restore
 from gateway.queue.wal.recovery import recover
-from gateway.queue.wal.writer import Index, Share, read_index
 from tests.memory_files import MemoryFile, MemoryFiles
 
 LOG_ID = bytes(range(16))
