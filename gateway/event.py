@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -22,12 +23,16 @@ from gateway import scan
 from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 
 TENANT_ID_CHARS_MAX = 128
+NESTING_MAX = (
+    512  # objects and arrays within one another; delivery reads events from deeper stacks than this module does
+)
 SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
 AT_ONCE_BYTES_MAX = 1 << 20  # of an array, so that it keeps others waiting for no longer than NDJSON does
 _WHITE = b" \t\r\n"
 _OPENS, _CLOSES = b"{}"
 
 _Text = Annotated[str, Meta(min_length=1)]
+T = TypeVar("T")
 
 
 class Members(msgspec.Struct, gc=False):
@@ -91,14 +96,16 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(AuditEvent)
-_OFFSET_WITHOUT_COLON = re.compile(rb'"timestamp"[ \t]*:[ \t]*"[^"]*[+-]\d{4}"')
-_LEAP_SECOND = re.compile(rb'("timestamp"[ \t]*:[ \t]*"[^"]*T\d\d:\d\d:)60', re.IGNORECASE)
+_OFFSET_WITHOUT_COLON = re.compile(rb'"timestamp"[ \t\r]*:[ \t\r]*"[^"]*[+-]\d{4}"')
+_LEAP_SECOND = re.compile(rb'("timestamp"[ \t\r]*:[ \t\r]*"[^"]*T\d\d:\d\d:)60', re.IGNORECASE)
 _SHORTEST = (
     b'{"id":"x","timestamp":"2026-06-30T12:34:56Z","tenant_id":"x","actor_type":"","actor_id":"","action":"",'
     b'"resource_type":"","resource_id":"","service":"","outcome":""}'
 )
 _NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
+_STEP = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 def check(body: bytes, rules: Rules, *, first_line: int = 1) -> Checked:
@@ -155,7 +162,7 @@ def check_at_once(body: bytes, rules: Rules) -> Checked | None:
     try:
         if not text.isascii():
             text.decode()
-        events = _decoder.decode_lines(text)
+        events = _decode_shallow(_decoder.decode_lines, text)
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
     if not _all_plain(text, len(events)) or _lacks_a_colon(text, events):
@@ -170,6 +177,39 @@ def check_at_once(body: bytes, rules: Rules) -> Checked | None:
     else:
         entries = _by_tenant(events, text)
     return Checked(entries, len(events), [], len(events) + (len(text) != len(body)))
+
+
+def _decode_shallow(decode: Callable[[bytes], T], data: bytes) -> T:
+    """Raises RecursionError for what is nested deeper than NESTING_MAX, and for a little less the deeper the stack is.
+
+    What can only just be decoded here could not be where the stack is deeper, and would stop its destinations. From
+    Python 3.12 on the bound of C code is one of its own, the same on every stack.
+    """
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(NESTING_MAX)
+    try:
+        return decode(data)
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+def _decode_exactly(line: bytes) -> AuditEvent:
+    """Raises RecursionError for what is nested deeper than NESTING_MAX, whatever the stack."""
+    try:
+        return _decode_shallow(_decoder.decode, line)
+    except RecursionError:
+        if _is_too_deep(line):
+            raise
+        return _decoder.decode(line)
+
+
+def _is_too_deep(line: bytes) -> bool:
+    depth = 0
+    for match in _BRACKET_OR_TEXT.finditer(line):
+        depth += _STEP.get(match[0], 0)
+        if depth > NESTING_MAX:
+            return True
+    return False
 
 
 def _by_tenant(events: Sequence[AuditEvent], text: bytes) -> list[Entry]:
@@ -306,14 +346,14 @@ def _examine(line: bytes, rules: Rules) -> tuple[str, str]:
     if problem:
         return "", problem
     try:
-        event = _decoder.decode(_LEAP_SECOND.sub(rb"\g<1>59", line))
+        event = _decode_exactly(_LEAP_SECOND.sub(rb"\g<1>59", line))
         return event.tenant_id, _problem_of(event, line, rules)
     except msgspec.ValidationError as error:
         return "", _explain(error)
     except msgspec.DecodeError as error:
         return "", f"not one JSON object on the line: {error}"
     except RecursionError:
-        return "", "objects or arrays are nested too deep"
+        return "", f"objects or arrays are nested too deep: {NESTING_MAX} within one another are possible"
 
 
 def _not_json(line: bytes) -> str:

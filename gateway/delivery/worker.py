@@ -21,6 +21,7 @@ from gateway.delivery import acks, backoff, pacing
 from gateway.delivery.attempt import TIMED_OUT, Sender, Sent
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
+from gateway.delivery.encoding import encode
 from gateway.delivery.limiter import BatchLimit, Limiter
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.suspects import Suspects
@@ -253,7 +254,7 @@ class Worker:
     async def _send(self, part: Part) -> Result | Split:
         """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller."""
         context = self._sender.context()
-        encoded = self._codec.encode(Batch(part.lines), context)
+        encoded = encode(self._codec, Batch(part.lines), context)
         if encoded.refused:
             await self._refuse(part, encoded.refused)
         for request in encoded.requests:

@@ -53,7 +53,7 @@ def compile_filter(
     def matcher(lines: Sequence[bytes]) -> list[bool]:
         try:
             events = _decode_lines(b"\n".join(lines))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return [_passes_alone(line, passes) for line in lines]
         assert len(events) == len(lines), "each line is one event"
         verdicts = [passes(event) for event in events]
@@ -75,7 +75,7 @@ def _passes_alone(line: bytes, passes: Callable[[_Event], bool]) -> bool:
     """An event that cannot be judged is delivered rather than silently left out."""
     try:
         return passes(_decode(line))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return True
 
 

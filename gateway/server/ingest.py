@@ -29,6 +29,7 @@ from gateway.server.white_space import without_white_space
 APPENDS_IN_FLIGHT_MAX = 4
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 _LONG_LINE_KEPT_BYTES = 4096
+_CONTENT_TYPE_CHARS_MAX = 128  # the library takes time by the square of it
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -138,12 +139,14 @@ def is_ndjson(content_type: str | None) -> bool:
 
 @lru_cache(256)
 def _parts_of(content_type: str) -> tuple[str, str | None]:
-    """Media type and character set, both as written but for the type's case."""
+    """Media type and character set, both as written but for the type's case; nothing for what no sender writes."""
+    if len(content_type) > _CONTENT_TYPE_CHARS_MAX:
+        return "", None
     message = EmailMessage()
     try:
         message["Content-Type"] = content_type
         charset = message.get_param("charset")
-    except (ValueError, IndexError):  # the library's own reader stumbles over some
+    except (ValueError, IndexError, RecursionError):  # the library's own reader stumbles over some
         return "", None
     return message.get_content_type(), str(charset) if charset is not None else None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from gateway.event import Checked, Rules, check, check_at_once, check_objects, readable_id
+from gateway.event import NESTING_MAX, Checked, Rules, check, check_at_once, check_objects, readable_id
 from gateway.queue import Subject, SubjectKind
 from tests.events import MORE_SAMPLES, REAL_EVENTS, REQUIRED, event, events
 
@@ -354,7 +355,30 @@ def test_nesting_that_no_reader_follows_is_refused(opening: bytes) -> None:
     closing = b"]" if opening == b"[" else b"}"
     deep = b'"deep":' + opening * depth + b"1" + closing * depth
     for line in (with_member(deep), with_member(rb'"note":"\u0041",' + deep)):
-        assert problem_with(line) == "objects or arrays are nested too deep"
+        assert (
+            problem_with(line)
+            == f"objects or arrays are nested too deep: {NESTING_MAX} within one another are possible"
+        )
+
+
+@pytest.mark.parametrize("frames", [0, 100, 300])
+def test_how_deep_an_event_may_be_nested_is_the_same_on_every_stack(frames: int) -> None:
+    """To the level, by each way in: brackets in texts do not count, and a shallow event is taken from any stack."""
+
+    def on_a_deeper_stack(depth: int) -> tuple[bool, bool]:
+        if depth:
+            return on_a_deeper_stack(depth - 1)
+        at_most, one_more = (nested(NESTING_MAX + more) for more in (0, 1))
+        assert all(is_taken(line) and check_objects([line], RULES).accepted == 1 for line in (GOOD, at_most))
+        return is_taken(one_more), check_objects([one_more], RULES).accepted == 1
+
+    def nested(levels: int) -> bytes:
+        inner = levels - 1  # the event is one
+        return with_member(b'"text":"[[{{\\"[","deep":' + b"[" * inner + b"]" * inner)
+
+    usual = sys.getrecursionlimit()
+    assert on_a_deeper_stack(frames) == (False, False)
+    assert sys.getrecursionlimit() == usual
 
 
 def test_a_tenant_that_stands_twice_is_refused() -> None:

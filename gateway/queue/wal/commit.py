@@ -63,6 +63,8 @@ class GroupCommit:
         self._pending: deque[_Append] = deque()
         self._pending_bytes = 0
         self._room = asyncio.Event()
+        self._turns = asyncio.Lock()  # of those that wait for room, one after another
+        self._waiting = 0  # how many do
         self._granted_bytes = 0  # pending bytes that there is room for, as far as was asked since the last commit
         self._busy = False
         self._beginning = False
@@ -79,10 +81,8 @@ class GroupCommit:
         """As ``EventQueue.append``."""
         size = sum(len(entry.payload) for entry in entries)
         self._refuse_if_needed(size)
-        while self._pending_bytes and self._pending_bytes + size > self._pending_bytes_max:
-            self._room.clear()
-            await self._room.wait()
-            self._refuse_if_needed(size)
+        if self._must_wait(size):
+            await self._wait_for_room(size)
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._hand_over(entries, size, lambda error: _settle(waiter, error))
         await waiter
@@ -91,10 +91,29 @@ class GroupCommit:
         """As ``EventQueue.submit``."""
         size = sum([len(entry.payload) for entry in entries])
         self._refuse_if_needed(size)
-        if self._pending_bytes and self._pending_bytes + size > self._pending_bytes_max:
+        if self._must_wait(size):
             return False
         self._hand_over(entries, size, done)
         return True
+
+    def _must_wait(self, size: int) -> bool:
+        """A small append does not go past a large one that waits for room: one request's pieces stay in order."""
+        return self._waiting > 0 or self._has_no_room(size)
+
+    def _has_no_room(self, size: int) -> bool:
+        return self._pending_bytes > 0 and self._pending_bytes + size > self._pending_bytes_max
+
+    async def _wait_for_room(self, size: int) -> None:
+        self._waiting += 1
+        try:
+            async with self._turns:
+                self._refuse_if_needed(size)
+                while self._has_no_room(size):
+                    self._room.clear()
+                    await self._room.wait()
+                    self._refuse_if_needed(size)
+        finally:
+            self._waiting -= 1
 
     def _hand_over(self, entries: Sequence[Entry], size: int, done: Callable[[BaseException | None], None]) -> None:
         self._pending.append(_Append(entries, size, done))

@@ -200,5 +200,5 @@ _decode_id = msgspec.json.Decoder(_Named).decode
 def event_id(line: bytes) -> str | None:
     try:
         return _decode_id(line).id
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

@@ -96,6 +96,30 @@ async def test_too_much_at_once_is_for_append(opened: Opened) -> None:
     assert opened.done == [(0, None), (2, None)]
 
 
+async def test_a_small_one_does_not_go_past_a_large_one_that_waits_for_room(opened: Opened) -> None:
+    """The pieces of one request, and those of one tenant, are stored in the order in which they were handed over."""
+    stored: list[int] = []
+
+    async def append(number: int, size_bytes: int) -> None:
+        line = b'{"id":"%d","x":"%b"}' % (number, b"x" * size_bytes)
+        await opened.queue.append([Entry(Subject(SubjectKind.TENANT, "a"), line, 1)])
+        stored.append(number)
+
+    assert opened.submit(0, 60 << 10)
+    async with asyncio.TaskGroup() as group:
+        for number, size_bytes in enumerate((40 << 10, 1 << 10, 50 << 10, 1 << 10), 1):
+            group.create_task(append(number, size_bytes))
+        await asyncio.sleep(0)
+        assert not opened.submit(5, 10)
+        while len(stored) < 2:
+            await asyncio.sleep(0)
+            if len(stored) < 4:
+                assert not opened.submit(5, 60 << 10)
+    assert stored == [1, 2, 3, 4]
+    assert opened.submit(5, 10)
+    await opened.until_done(2)
+
+
 async def test_what_the_disk_fails_is_told(opened: Opened) -> None:
     """As ``append`` would have raised it; from then on it is raised at once."""
     for operation in ("write", "create"):
