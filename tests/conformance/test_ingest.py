@@ -89,6 +89,9 @@ CASES = {
     "no content type": Case(request(content_type=None, body=event()), (415,)),
     "text": Case(request(content_type=b"text/plain", body=event()), (415,)),
     "strange content type": Case(request(content_type=b"application/json;;==", body=event()), OK, stored=1),
+    "a content type of nothing but comments": Case(request(content_type=b"(" * 4000, body=event()), (415,)),
+    "a content type of nothing but parameters": Case(request(content_type=b"a/b" + b";" * 4000, body=event()), (415,)),
+    "a short one of comments": Case(request(content_type=b"(" * 128, body=event()), (415,)),
     "latin": Case(request(content_type=b"application/json; charset=latin-1", body=event()), (415,)),
     # -- the request line
     "query": Case(request(target=b"/v1/audit/events?a=1&b", body=event()), OK, stored=1),
