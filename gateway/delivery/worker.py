@@ -46,10 +46,10 @@ from gateway.telemetry import Event, Metrics, plain_code
 
 
 class Result(enum.Enum):
-    """What became of a request: everything in it is settled or under way, or what is not comes again."""
+    """What became of a request: everything in it is settled or under way, or what is left of it comes again."""
 
     TAKEN = enum.auto()
-    FAILED = enum.auto()
+    LEFT = enum.auto()
 
 
 class Worker:
@@ -306,10 +306,11 @@ class Worker:
             self._consumer.settle_delivered(_select(part.positions, partial.delivered))
         if partial.refused:
             await self._refuse(part, partial.refused)
-        if not partial.retry:
+        if partial.retry_at_once or not partial.retry:
+            self._metrics.retried_events.labels(self._id).inc(len(partial.retry))
             self._adapt(sent, slow_down=partial.throttled)
             self._succeeded()
-            return Result.TAKEN
+            return Result.LEFT if partial.retry else Result.TAKEN
         if partial.delivered or partial.refused:
             self._state.progressed()
         return self._failed(
@@ -385,7 +386,7 @@ class Worker:
             self._breaker.open(now_s, now_s + delay_s)
             self._state.next_attempt_at_s = self._clock.time_s() + delay_s
         self._show_breaker()
-        return Result.FAILED
+        return Result.LEFT
 
     def _show_breaker(self) -> None:
         self._state.breaker = self._breaker.state(self._clock.monotonic_s())

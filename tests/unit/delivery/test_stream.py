@@ -407,6 +407,27 @@ async def test_partial_failures_retry_only_what_failed(house: House) -> None:
     assert house.consumer.ledger().dead_lettered == 1
 
 
+async def test_what_a_provider_has_not_judged_yet_is_sent_at_once(house: House) -> None:
+    """One that names bad events one by one works: no outage comes of it, and what stands behind them does not wait."""
+
+    def decide(lines: list[bytes]) -> Outcome:
+        bad = next((at for at, line in enumerate(lines) if line.endswith(b'5"}')), None)
+        if bad is None:
+            return Delivered()
+        after, refused = range(bad + 1, len(lines)), (Refusal(bad, "hec_6", "no"),)
+        return Partial(range(bad), retry=after, refused=refused, code="hec_6", retry_at_once=True)
+
+    provider = Provider(decide, events_max=100)
+    house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    lines = await house.post(100)
+    await house.drained(within_s=1)
+    assert house.consumer.ledger().dead_lettered == 10
+    assert len(provider.requests) == 11
+    assert [request[0] for request in provider.requests] == [lines[0], *lines[6::10]]
+    assert house.state.consecutive_failures == 0
+    assert house.state.status is Status.ACTIVE
+
+
 async def test_wrong_credentials_keep_everything_and_a_change_applies_at_once(house: House) -> None:
     """A 401 degrades and waits; a PUT cuts the waiting short."""
     provider = Provider(lambda lines: Misconfigured("invalid token", code="4"))
