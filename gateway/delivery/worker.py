@@ -241,8 +241,6 @@ class Worker:
                 bisection.taken()
             else:
                 return  # what is not settled is released and comes again
-            if self._stop.is_set():
-                return
             if bisection.hopeless():
                 break
         if bisection.are_poison():
@@ -252,12 +250,17 @@ class Worker:
             self._failed(split.code, split.reason, misconfigured=True)
 
     async def _send(self, part: Part) -> Result | Split:
-        """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller."""
+        """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller.
+
+        What was not sent when the worker is stopped comes again: it may go elsewhere by then.
+        """
         context = self._sender.context()
         encoded = encode(self._codec, Batch(part.lines), context)
         if encoded.refused:
             await self._refuse(part, encoded.refused)
         for request in encoded.requests:
+            if self._stop.is_set():
+                return Result.LEFT
             sent, attempt = await self._sender.send(request, context)
             self._state.record(attempt)
             result = await self._apply(part, request, sent, context.channel)

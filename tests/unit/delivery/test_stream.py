@@ -116,7 +116,10 @@ class House:
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, provider: Provider, destination: Destination = DESTINATION) -> Stream:
+        self.provider = provider
+
         def make_worker(destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
+            provider = self.provider
             sender = Sender(
                 provider,
                 provider,
@@ -770,6 +773,62 @@ async def test_what_was_confirmed_is_settled_though_the_next_channel_hangs(house
     provider.hangs_from_question = 1 << 30
     await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
     await house.drained(within_s=100)
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"deleting": True}, {"endpoint": "https://other.example.com"}])
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_change_ends_a_batch_of_several_requests(
+    house: House, change: dict[str, object], ordered: bool
+) -> None:
+    """Of the old configuration only the request in flight goes out; the rest of its batch goes as the new one says."""
+    before, after = OneByOne(lambda lines: Delivered()), OneByOne(lambda lines: Delivered())
+    before.hold = asyncio.Event()
+    known = msgspec.structs.replace(DESTINATION, ordered=ordered)
+    stream = house.start(before, known)
+    lines = await house.post(5)
+    await house.clock.run_until(lambda: len(before.requests) == 1)
+    house.provider = after
+    await stream.change(msgspec.structs.replace(known, revision=2, **change))
+    before.hold.set()
+    await house.drained(within_s=10)
+    assert taken_by(before) == lines[:1]
+    assert taken_by(after) == ([] if "enabled" in change else lines[1:])
+
+
+async def test_an_ordered_destination_has_one_request_in_flight_over_a_change(house: House) -> None:
+    """What the worker of the old configuration still sends is waited for, unless the next change is there first."""
+    provider = OneByOne(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    ordered = msgspec.structs.replace(DESTINATION, ordered=True)
+    stream = house.start(provider, ordered)
+    lines = await house.post(15)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    for revision in (2, 3):
+        await stream.change(msgspec.structs.replace(ordered, revision=revision))
+        await at_this_moment(lambda: len(provider.requests) > 1, turns=20)
+    assert taken_by(provider) == lines[:1]
+    provider.hold.set()
+    await house.drained(within_s=10)
+    assert taken_by(provider) == lines
+
+
+async def test_an_ordered_destination_that_waits_for_a_request_can_be_stopped(house: House) -> None:
+    """The stop after a change waits for the request of before, and starts none."""
+    provider = OneByOne(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    ordered = msgspec.structs.replace(DESTINATION, ordered=True)
+    stream = house.start(provider, ordered)
+    await house.post(15)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    await stream.change(msgspec.structs.replace(ordered, revision=2))
+    await at_this_moment(lambda: len(provider.requests) > 1, turns=20)
+    stream.stop()
+    await at_this_moment(house.tasks[0].done, turns=20)
+    assert not house.tasks[0].done()
+    provider.hold.set()
+    await asyncio.wait(house.tasks)
+    assert len(provider.requests) == 1
+    assert house.consumer.ledger().pending == 14
 
 
 async def test_a_stopped_stream_lets_what_is_in_flight_end(house: House) -> None:
