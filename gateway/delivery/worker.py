@@ -72,7 +72,7 @@ class Worker:
         metrics: Metrics,
     ) -> None:
         self._id = destination.id
-        self._draining = destination.deleting
+        self._draining, self._ordered = destination.deleting, destination.ordered
         self._codec, self._consumer, self._sender = codec, consumer, sender
         self._state, self._retry, self._delivery = state, retry, delivery
         self._clock, self._random, self._metrics = clock, random, metrics
@@ -211,26 +211,28 @@ class Worker:
             self._consumer.release(positions)
 
     async def _send_whole(self, part: Part) -> None:
+        since_s = self._clock.monotonic_s()
         result = await self._send(part)
         if isinstance(result, Split):
-            await self._take_apart(part, result)
+            await self._take_apart(part, result, since_s)
 
-    async def _take_apart(self, part: Part, split: Split) -> None:
+    async def _take_apart(self, part: Part, split: Split, since_s: float) -> Result:
+        """``since_s`` is when the batch was begun: what is refused of it one by one is one failure."""
         first = part.positions[0]
         if self._suspects.count_try(first, self._clock.monotonic_s()) < split.tries:
-            self._failed(split.code, split.reason)
-        elif len(part) > 1:
-            await self._bisect(part, split)
-        elif split.alone == "degrade":
-            self._failed(split.code, split.reason, misconfigured=True)
-        elif split.alone == "suspect" and not self._suspects.others_are_taken(first):
+            return self._failed(split.code, split.reason, since_s=since_s)
+        if len(part) > 1:
+            return await self._bisect(part, split, since_s)
+        if split.alone == "degrade":
+            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+        if split.alone == "suspect" and not self._suspects.others_are_taken(first):
             self._give_back(self._suspects.park(first))
-            self._failed(split.code, split.reason)
-        else:
-            await self._refuse(part, [Refusal(0, split.code, split.reason)])
-            self._succeeded()
+            return self._failed(split.code, split.reason, since_s=since_s)
+        await self._refuse(part, [Refusal(0, split.code, split.reason)])
+        self._succeeded()
+        return Result.TAKEN
 
-    async def _bisect(self, part: Part, split: Split) -> None:
+    async def _bisect(self, part: Part, split: Split, since_s: float) -> Result:
         """Send halves of halves until every refused event stands alone."""
         bisection = Bisection(part, "degrade" if split.alone != "refuse" else "refuse")
         while (half := bisection.next_part()) is not None:
@@ -240,20 +242,21 @@ class Worker:
             elif result is Result.TAKEN:
                 bisection.taken()
             else:
-                return  # what is not settled is released and comes again
+                return result
             if bisection.hopeless():
                 break
-        if bisection.are_poison():
-            for suspect in bisection.suspects:
-                await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
-        else:
-            self._failed(split.code, split.reason, misconfigured=True)
+        if not bisection.are_poison():
+            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+        for suspect in bisection.suspects:
+            await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
+        return Result.TAKEN
 
     async def _send(self, part: Part) -> Result | Split:
         """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller.
 
         What was not sent when the worker is stopped comes again: it may go elsewhere by then.
         """
+        since_s = self._clock.monotonic_s()
         context = self._sender.context()
         encoded = encode(self._codec, Batch(part.lines), context)
         if encoded.refused:
@@ -265,8 +268,10 @@ class Worker:
             self._state.record(attempt)
             result = await self._apply(part, request, sent, context.channel)
             if isinstance(result, Split) and len(request.positions) < len(part):
-                await self._take_apart(part.pick(sorted(request.positions)), result)
-            elif result is not Result.TAKEN:
+                result = await self._take_apart(part.pick(sorted(request.positions)), result, since_s)
+                if not self._ordered:
+                    continue  # the other requests may be taken
+            if result is not Result.TAKEN:
                 return result
         return Result.TAKEN
 

@@ -363,6 +363,39 @@ async def test_the_last_events_may_all_be_refused_together(house: House) -> None
     assert house.consumer.ledger().delivered == 3
 
 
+async def test_events_of_a_batch_that_are_refused_one_by_one_count_once(house: House) -> None:
+    """One round of refusals is one failure: the next waits no longer than after one."""
+
+    class LateOneByOne(OneByOne):
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            await house.clock.sleep(0.01)
+            return await super().send(request, timeout_s=timeout_s)
+
+    provider = LateOneByOne(lambda lines: Split("no", code="400", tries=3, alone="suspect"))
+    house.start(provider)
+    await house.post(10)
+    await house.clock.run_until(lambda: len(provider.requests) == 10)
+    await house.clock.run_until(lambda: len(provider.requests) == 11, within_s=1)
+
+
+async def test_an_ordered_destination_gets_nothing_behind_an_event_that_it_refused(house: House) -> None:
+    """While a refused event is to be tried again, those behind it in its batch wait too."""
+    refused: list[list[bytes]] = []
+
+    def decide(lines: list[bytes]) -> Outcome:
+        if lines == [b'{"id":"e3"}'] and len(refused) < 2:
+            refused.append(lines)
+            return Split("no", code="400", tries=3, alone="suspect")
+        taken.extend(lines)
+        return Delivered()
+
+    taken: list[bytes] = []
+    house.start(OneByOne(decide), msgspec.structs.replace(DESTINATION, ordered=True))
+    lines = await house.post(8)
+    await house.drained()
+    assert taken == lines
+
+
 async def test_a_webhook_that_begins_to_refuse_everything_loses_nothing_more(house: House) -> None:
     """Once nothing else is taken any more, what is refused waits, though others were taken before."""
     provider = Provider(lambda lines: Delivered(), events_max=1)
