@@ -375,7 +375,9 @@ class Worker:
         throttled: bool = False,
         misconfigured: bool = False,
     ) -> Result:
-        """Open the breaker. Requests that were under way together since before it opened count as one failure."""
+        """Open the breaker. Requests that were under way together since before it opened count as one failure, of which
+        the longest wish is honoured.
+        """
         now_s = self._clock.monotonic_s()
         self._metrics.retried_events.labels(self._id).inc(events)
         if throttled:
@@ -392,7 +394,10 @@ class Worker:
                 self._retry, self._breaker.count(), wish_s=wish_s, misconfigured=misconfigured, random=self._random
             )
             self._breaker.open(now_s, now_s + delay_s)
-            self._state.next_attempt_at_s = self._clock.time_s() + delay_s
+        elif wish_s:
+            self._breaker.postpone(now_s + backoff.granted_s(self._retry, wish_s))
+        if (next_s := self._breaker.next_attempt_s()) is not None:
+            self._state.next_attempt_at_s = self._clock.time_s() + next_s - now_s
         self._show_breaker()
         return Result.LEFT
 

@@ -66,6 +66,21 @@ def test_requests_that_fail_together_count_once() -> None:
     assert breaker.counts(started_at_s=3.0)
 
 
+def test_a_breaker_is_postponed_but_never_shortened() -> None:
+    """Also one that a success has closed meanwhile; no failure is counted, and what fails later is still news."""
+    breaker = Breaker()
+    breaker.open(2.0, 30.0)
+    breaker.postpone(20.0)
+    assert breaker.wait_s(10.0, 0) == 20.0
+    breaker.postpone(40.0)
+    assert breaker.wait_s(10.0, 0) == 30.0
+    breaker.close()
+    breaker.postpone(40.0)
+    assert breaker.wait_s(10.0, 0) == 30.0
+    assert breaker.failures == 0
+    assert breaker.counts(started_at_s=2.0)
+
+
 def test_the_limiter_grows_when_it_holds_back_and_shrinks_when_throttled() -> None:
     """Additive increase up to the maximum, multiplicative decrease, never below one."""
     limiter = Limiter(8)

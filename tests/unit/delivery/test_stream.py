@@ -282,6 +282,33 @@ async def test_retry_after_is_honoured(house: House) -> None:
     assert house.clock.monotonic_s() - began_s >= 90
 
 
+async def test_retry_after_is_honoured_though_a_request_beside_it_failed_first(house: House) -> None:
+    """Requests that fail together are one failure, and the longest of their waits is kept."""
+
+    class TwoAtOnce(Provider):
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            reply = await super().send(request, timeout_s=timeout_s)
+            await house.clock.sleep(0.1 * len(self.requests))
+            return reply
+
+        def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
+            if len(self.requests) > 2:
+                return Delivered()
+            throttled = b'"e10"' in request.body
+            return Retry("slow down", after_s=120, throttled=True) if throttled else Retry("busy", code="503")
+
+    provider = TwoAtOnce(lambda lines: Delivered())
+    house.start(provider)
+    await house.post(20)
+    await house.clock.run_until(lambda: len(provider.requests) == 2, within_s=1)
+    began_s = house.clock.monotonic_s()
+    await house.clock.run_until(lambda: house.state.consecutive_failures == 2, within_s=1)
+    assert house.state.next_attempt_at_s is not None
+    assert house.state.next_attempt_at_s == pytest.approx(house.clock.time_s() + 120)
+    await house.drained(within_s=200)
+    assert house.clock.monotonic_s() - began_s >= 120
+
+
 async def test_poison_is_isolated_and_dead_lettered_alone(house: House) -> None:
     """One refused event of a batch ends as a dead letter with the provider's words; all others are delivered."""
     provider = Provider(lambda lines: Split("cannot parse", code="400") if b'{"id":"e7"}' in lines else Delivered())
