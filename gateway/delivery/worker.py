@@ -252,10 +252,7 @@ class Worker:
         return Result.TAKEN
 
     async def _send(self, part: Part) -> Result | Split:
-        """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller.
-
-        What was not sent when the worker is stopped comes again: it may go elsewhere by then.
-        """
+        """Encode and send, until stopped; settle what is settled by it. A Split of the whole is left to the caller."""
         since_s = self._clock.monotonic_s()
         context = self._sender.context()
         encoded = encode(self._codec, Batch(part.lines), context)
@@ -273,6 +270,7 @@ class Worker:
                     continue  # the other requests may be taken
             if result is not Result.TAKEN:
                 return result
+        self._batch.answered(len(part))
         return Result.TAKEN
 
     async def _apply(self, part: Part, request: Request, sent: Sent, channel: str) -> Result | Split:
@@ -281,20 +279,18 @@ class Worker:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._suspects.taken(positions[0], sent.started_at_s)
-                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
                 assert self._acks is not None
                 self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
-                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
             case Partial() as partial:
                 return await self._apply_partial(part, partial, sent)
             case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
                 if code == TIMED_OUT:
-                    self._batch.timed_out(len(positions))
+                    self._batch.timed_out(len(positions), of_batch=len(part))
                 return self._failed(
                     code, reason, events=len(positions), since_s=sent.started_at_s, wish_s=after_s, throttled=throttled
                 )

@@ -740,6 +740,33 @@ async def test_who_cannot_take_full_requests_in_time_gets_smaller_ones(house: Ho
     assert house.state.status is Status.ACTIVE
 
 
+async def test_batches_of_several_requests_are_full_again_after_one_was_late(house: House) -> None:
+    """What is cut into requests grows again by whole batches: each of its requests is smaller than what it may have."""
+
+    class InPairs(Provider):
+        batches: list[int]
+
+        def encode(self, batch: Batch, context: Context) -> Encoded:
+            self.batches.append(len(batch))
+            return Encoded(
+                tuple(
+                    Request("http://siem", (), b"\n".join(batch.lines[at : at + 2]), range(len(batch))[at : at + 2])
+                    for at in range(0, len(batch), 2)
+                )
+            )
+
+    provider = InPairs(lambda lines: Delivered(), events_max=16)
+    provider.batches = []
+    provider.failing = TimedOut("no answer in time")
+    house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    await house.post(200)
+    await house.clock.run_until(lambda: len(provider.requests) == 2)
+    provider.failing = None
+    await house.drained()
+    assert min(provider.batches[:2]) < 16
+    assert provider.batches[-4:-1] == [16, 16, 16]
+
+
 async def at_this_moment(condition: Callable[[], bool], turns: int = 10_000) -> None:
     """Let others work while the clock stands still."""
     for _ in range(turns):
