@@ -31,4 +31,9 @@ def delay_s(
         own_s = slow_probe_s(failures, base_s=policy.misconfigured_s, max_s=policy.misconfigured_max_s, random=random)
     else:
         own_s = full_jitter_s(failures, base_s=policy.backoff_s, max_s=policy.backoff_max_s, random=random)
-    return max(own_s, min(wish_s or 0.0, policy.retry_after_max_s))
+    return max(own_s, granted_s(policy, wish_s or 0.0))
+
+
+def granted_s(policy: RetryPolicy, wish_s: float) -> float:
+    """A provider's wish, up to its cap."""
+    return min(wish_s, policy.retry_after_max_s)

@@ -28,6 +28,10 @@ class Breaker:
 
     def open(self, now_s: float, until_s: float) -> None:
         self._opened_at_s = now_s
+        self.postpone(until_s)
+
+    def postpone(self, until_s: float) -> None:
+        """Stay open, or open again, at least until then: for the wish that came with a failure that does not count."""
         self._open_until_s = max(until_s, self._open_until_s or until_s)
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 """How many requests to have in flight at once: additive increase, multiplicative decrease, by round trip and
-throttling. And how many events a request may have, where full ones are not answered in time.
+throttling. And how many events a batch may have, where the requests of full ones are not answered in time.
 """
 
 from __future__ import annotations
@@ -36,17 +36,21 @@ class Limiter:
 
 
 class BatchLimit:
-    """Halved by a request that was not answered in time, for the next as large would not be either; doubled by one of
-    that size that was, up to what the provider takes.
+    """How many events a batch may have. Halved when a request was not answered in time, for the next as large would not
+    be either; doubled by a full batch that was answered, up to what the provider takes.
+
+    A codec may cut a batch into several requests: those of one event get no smaller with the batch, and do not count.
     """
 
     def __init__(self, events_max: int) -> None:
         self._max = events_max
         self.events = events_max
 
-    def timed_out(self, events: int) -> None:
-        self.events = max(1, min(self.events, events // 2))
+    def timed_out(self, events: int, *, of_batch: int) -> None:
+        """``events`` are those of the request."""
+        if events > 1:
+            self.events = max(1, min(self.events, of_batch // 2))
 
-    def taken(self, events: int) -> None:
-        if events >= self.events:
+    def answered(self, batch: int) -> None:
+        if batch >= self.events:
             self.events = min(self._max, self.events * 2)

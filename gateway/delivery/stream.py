@@ -48,9 +48,11 @@ class Stream:
         self._changed = asyncio.Event()
         self._stopping = False
         self._worker: Worker | None = None
+        self._running: set[asyncio.Task[Exception | None]] = set()  # the worker, and those before it that still send
 
     async def change(self, destination: Destination) -> None:
-        """Apply a new configuration to everything that is not in flight, at once.
+        """Apply a new configuration to everything that is not in flight, at once; one that keeps the order lets that
+        end first.
 
         What came for one that took nothing is booked first, and durably: a crash must not bring those events back.
         Raises OSError, and then nothing is applied unless the books alone could not be made durable.
@@ -129,9 +131,15 @@ class Stream:
         if self._skip_reason() is not None:
             await self._skip_until_changed()
             return
+        if self.destination.ordered and self._running:  # what those send must not arrive behind what comes now
+            await first_of(asyncio.wait(set(self._running)), self._changed.wait())
+            if self._changed.is_set():
+                return
         worker = self._make_worker(self.destination, self.consumer, self.state)
         self._worker = worker
         running = draining.create_task(_collect(worker))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         changed = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait({running, changed}, return_when=asyncio.FIRST_COMPLETED)

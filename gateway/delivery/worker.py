@@ -46,10 +46,10 @@ from gateway.telemetry import Event, Metrics, plain_code
 
 
 class Result(enum.Enum):
-    """What became of a request: everything in it is settled or under way, or what is not comes again."""
+    """What became of a request: everything in it is settled or under way, or what is left of it comes again."""
 
     TAKEN = enum.auto()
-    FAILED = enum.auto()
+    LEFT = enum.auto()
 
 
 class Worker:
@@ -72,7 +72,7 @@ class Worker:
         metrics: Metrics,
     ) -> None:
         self._id = destination.id
-        self._draining = destination.deleting
+        self._draining, self._ordered = destination.deleting, destination.ordered
         self._codec, self._consumer, self._sender = codec, consumer, sender
         self._state, self._retry, self._delivery = state, retry, delivery
         self._clock, self._random, self._metrics = clock, random, metrics
@@ -211,26 +211,28 @@ class Worker:
             self._consumer.release(positions)
 
     async def _send_whole(self, part: Part) -> None:
+        since_s = self._clock.monotonic_s()
         result = await self._send(part)
         if isinstance(result, Split):
-            await self._take_apart(part, result)
+            await self._take_apart(part, result, since_s)
 
-    async def _take_apart(self, part: Part, split: Split) -> None:
+    async def _take_apart(self, part: Part, split: Split, since_s: float) -> Result:
+        """``since_s`` is when the batch was begun: what is refused of it one by one is one failure."""
         first = part.positions[0]
         if self._suspects.count_try(first, self._clock.monotonic_s()) < split.tries:
-            self._failed(split.code, split.reason)
-        elif len(part) > 1:
-            await self._bisect(part, split)
-        elif split.alone == "degrade":
-            self._failed(split.code, split.reason, misconfigured=True)
-        elif split.alone == "suspect" and not self._suspects.others_are_taken(first):
+            return self._failed(split.code, split.reason, since_s=since_s)
+        if len(part) > 1:
+            return await self._bisect(part, split, since_s)
+        if split.alone == "degrade":
+            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+        if split.alone == "suspect" and not self._suspects.others_are_taken(first):
             self._give_back(self._suspects.park(first))
-            self._failed(split.code, split.reason)
-        else:
-            await self._refuse(part, [Refusal(0, split.code, split.reason)])
-            self._succeeded()
+            return self._failed(split.code, split.reason, since_s=since_s)
+        await self._refuse(part, [Refusal(0, split.code, split.reason)])
+        self._succeeded()
+        return Result.TAKEN
 
-    async def _bisect(self, part: Part, split: Split) -> None:
+    async def _bisect(self, part: Part, split: Split, since_s: float) -> Result:
         """Send halves of halves until every refused event stands alone."""
         bisection = Bisection(part, "degrade" if split.alone != "refuse" else "refuse")
         while (half := bisection.next_part()) is not None:
@@ -240,31 +242,35 @@ class Worker:
             elif result is Result.TAKEN:
                 bisection.taken()
             else:
-                return  # what is not settled is released and comes again
-            if self._stop.is_set():
-                return
+                return result
             if bisection.hopeless():
                 break
-        if bisection.are_poison():
-            for suspect in bisection.suspects:
-                await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
-        else:
-            self._failed(split.code, split.reason, misconfigured=True)
+        if not bisection.are_poison():
+            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+        for suspect in bisection.suspects:
+            await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
+        return Result.TAKEN
 
     async def _send(self, part: Part) -> Result | Split:
-        """Encode and send; settle what is settled by it. A Split of the whole part is left to the caller."""
+        """Encode and send, until stopped; settle what is settled by it. A Split of the whole is left to the caller."""
+        since_s = self._clock.monotonic_s()
         context = self._sender.context()
         encoded = encode(self._codec, Batch(part.lines), context)
         if encoded.refused:
             await self._refuse(part, encoded.refused)
         for request in encoded.requests:
+            if self._stop.is_set():
+                return Result.LEFT
             sent, attempt = await self._sender.send(request, context)
             self._state.record(attempt)
             result = await self._apply(part, request, sent, context.channel)
             if isinstance(result, Split) and len(request.positions) < len(part):
-                await self._take_apart(part.pick(sorted(request.positions)), result)
-            elif result is not Result.TAKEN:
+                result = await self._take_apart(part.pick(sorted(request.positions)), result, since_s)
+                if not self._ordered:
+                    continue  # the other requests may be taken
+            if result is not Result.TAKEN:
                 return result
+        self._batch.answered(len(part))
         return Result.TAKEN
 
     async def _apply(self, part: Part, request: Request, sent: Sent, channel: str) -> Result | Split:
@@ -273,20 +279,18 @@ class Worker:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._suspects.taken(positions[0], sent.started_at_s)
-                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
                 assert self._acks is not None
                 self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
-                self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
             case Partial() as partial:
                 return await self._apply_partial(part, partial, sent)
             case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
                 if code == TIMED_OUT:
-                    self._batch.timed_out(len(positions))
+                    self._batch.timed_out(len(positions), of_batch=len(part))
                 return self._failed(
                     code, reason, events=len(positions), since_s=sent.started_at_s, wish_s=after_s, throttled=throttled
                 )
@@ -306,10 +310,11 @@ class Worker:
             self._consumer.settle_delivered(_select(part.positions, partial.delivered))
         if partial.refused:
             await self._refuse(part, partial.refused)
-        if not partial.retry:
+        if partial.retry_at_once or not partial.retry:
+            self._metrics.retried_events.labels(self._id).inc(len(partial.retry))
             self._adapt(sent, slow_down=partial.throttled)
             self._succeeded()
-            return Result.TAKEN
+            return Result.LEFT if partial.retry else Result.TAKEN
         if partial.delivered or partial.refused:
             self._state.progressed()
         return self._failed(
@@ -366,7 +371,9 @@ class Worker:
         throttled: bool = False,
         misconfigured: bool = False,
     ) -> Result:
-        """Open the breaker. Requests that were under way together since before it opened count as one failure."""
+        """Open the breaker. Requests that were under way together since before it opened count as one failure, of which
+        the longest wish is honoured.
+        """
         now_s = self._clock.monotonic_s()
         self._metrics.retried_events.labels(self._id).inc(events)
         if throttled:
@@ -383,9 +390,12 @@ class Worker:
                 self._retry, self._breaker.count(), wish_s=wish_s, misconfigured=misconfigured, random=self._random
             )
             self._breaker.open(now_s, now_s + delay_s)
-            self._state.next_attempt_at_s = self._clock.time_s() + delay_s
+        elif wish_s:
+            self._breaker.postpone(now_s + backoff.granted_s(self._retry, wish_s))
+        if (next_s := self._breaker.next_attempt_s()) is not None:
+            self._state.next_attempt_at_s = self._clock.time_s() + next_s - now_s
         self._show_breaker()
-        return Result.FAILED
+        return Result.LEFT
 
     def _show_breaker(self) -> None:
         self._state.breaker = self._breaker.state(self._clock.monotonic_s())

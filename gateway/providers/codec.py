@@ -101,7 +101,8 @@ class Delivered(msgspec.Struct, frozen=True, tag=True):
 class Partial(msgspec.Struct, frozen=True, tag=True):
     """The provider told events apart. Each position of the request stands in exactly one of the three.
 
-    ``misconfigured`` says that what is in ``retry`` waits for an operator (an index that may not be written).
+    ``misconfigured`` says that what is in ``retry`` waits for an operator (an index that may not be written);
+    ``retry_at_once`` that nothing is wrong with it: the provider works and has not judged it yet.
     """
 
     delivered: Sequence[int]
@@ -111,6 +112,7 @@ class Partial(msgspec.Struct, frozen=True, tag=True):
     code: str = ""
     throttled: bool = False
     misconfigured: bool = False
+    retry_at_once: bool = False
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):

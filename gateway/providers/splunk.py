@@ -225,8 +225,8 @@ class SplunkCodec:
         refused = (Refusal(positions[bad], code, f"Splunk refuses the event: {words}"),)
         before, after = positions[:bad], positions[bad + 1 :]
         if self._waits_for_ack:  # the indexed ones are not acknowledged: rather twice than not at all
-            return Partial((), retry=[*before, *after], refused=refused, reason=words, code=code)
-        return Partial(before, retry=after, refused=refused, reason=words, code=code)
+            before, after = (), [*before, *after]
+        return Partial(before, retry=after, refused=refused, reason=words, code=code, retry_at_once=True)
 
     def _words(self, said: _HecReply) -> str:
         return shown(said.text, (self._token,))

@@ -66,6 +66,21 @@ def test_requests_that_fail_together_count_once() -> None:
     assert breaker.counts(started_at_s=3.0)
 
 
+def test_a_breaker_is_postponed_but_never_shortened() -> None:
+    """Also one that a success has closed meanwhile; no failure is counted, and what fails later is still news."""
+    breaker = Breaker()
+    breaker.open(2.0, 30.0)
+    breaker.postpone(20.0)
+    assert breaker.wait_s(10.0, 0) == 20.0
+    breaker.postpone(40.0)
+    assert breaker.wait_s(10.0, 0) == 30.0
+    breaker.close()
+    breaker.postpone(40.0)
+    assert breaker.wait_s(10.0, 0) == 30.0
+    assert breaker.failures == 0
+    assert breaker.counts(started_at_s=2.0)
+
+
 def test_the_limiter_grows_when_it_holds_back_and_shrinks_when_throttled() -> None:
     """Additive increase up to the maximum, multiplicative decrease, never below one."""
     limiter = Limiter(8)
@@ -96,18 +111,29 @@ DAY_S = 86_400.0
 def test_requests_that_time_out_are_halved_and_grow_again() -> None:
     """Down to one event; only a request that was as large as allowed shows that more might be taken."""
     batch = BatchLimit(1000)
-    batch.timed_out(1000)
-    batch.timed_out(500)
+    batch.timed_out(1000, of_batch=1000)
+    batch.timed_out(500, of_batch=500)
     assert batch.events == 250
-    batch.timed_out(3)
+    batch.timed_out(3, of_batch=3)
     assert batch.events == 1
-    batch.timed_out(1)
+    batch.timed_out(1, of_batch=1)
     assert batch.events == 1
     for events in (1, 1, 4, 8, 600, 600):
-        batch.taken(events)
+        batch.answered(events)
     assert batch.events == 32
     for _ in range(10):
-        batch.taken(1000)
+        batch.answered(1000)
+    assert batch.events == 1000
+
+
+def test_a_batch_of_several_requests_is_halved_as_a_whole() -> None:
+    """However its requests are cut; where each has one event, a smaller batch would help none of them."""
+    batch = BatchLimit(1000)
+    batch.timed_out(1, of_batch=1000)
+    assert batch.events == 1000
+    batch.timed_out(10, of_batch=1000)
+    assert batch.events == 500
+    batch.answered(500)
     assert batch.events == 1000
 
 

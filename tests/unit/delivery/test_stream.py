@@ -116,7 +116,10 @@ class House:
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, provider: Provider, destination: Destination = DESTINATION) -> Stream:
+        self.provider = provider
+
         def make_worker(destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
+            provider = self.provider
             sender = Sender(
                 provider,
                 provider,
@@ -279,6 +282,33 @@ async def test_retry_after_is_honoured(house: House) -> None:
     assert house.clock.monotonic_s() - began_s >= 90
 
 
+async def test_retry_after_is_honoured_though_a_request_beside_it_failed_first(house: House) -> None:
+    """Requests that fail together are one failure, and the longest of their waits is kept."""
+
+    class TwoAtOnce(Provider):
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            reply = await super().send(request, timeout_s=timeout_s)
+            await house.clock.sleep(0.1 * len(self.requests))
+            return reply
+
+        def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
+            if len(self.requests) > 2:
+                return Delivered()
+            throttled = b'"e10"' in request.body
+            return Retry("slow down", after_s=120, throttled=True) if throttled else Retry("busy", code="503")
+
+    provider = TwoAtOnce(lambda lines: Delivered())
+    house.start(provider)
+    await house.post(20)
+    await house.clock.run_until(lambda: len(provider.requests) == 2, within_s=1)
+    began_s = house.clock.monotonic_s()
+    await house.clock.run_until(lambda: house.state.consecutive_failures == 2, within_s=1)
+    assert house.state.next_attempt_at_s is not None
+    assert house.state.next_attempt_at_s == pytest.approx(house.clock.time_s() + 120)
+    await house.drained(within_s=200)
+    assert house.clock.monotonic_s() - began_s >= 120
+
+
 async def test_poison_is_isolated_and_dead_lettered_alone(house: House) -> None:
     """One refused event of a batch ends as a dead letter with the provider's words; all others are delivered."""
     provider = Provider(lambda lines: Split("cannot parse", code="400") if b'{"id":"e7"}' in lines else Delivered())
@@ -360,6 +390,39 @@ async def test_the_last_events_may_all_be_refused_together(house: House) -> None
     assert house.consumer.ledger().delivered == 3
 
 
+async def test_events_of_a_batch_that_are_refused_one_by_one_count_once(house: House) -> None:
+    """One round of refusals is one failure: the next waits no longer than after one."""
+
+    class LateOneByOne(OneByOne):
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            await house.clock.sleep(0.01)
+            return await super().send(request, timeout_s=timeout_s)
+
+    provider = LateOneByOne(lambda lines: Split("no", code="400", tries=3, alone="suspect"))
+    house.start(provider)
+    await house.post(10)
+    await house.clock.run_until(lambda: len(provider.requests) == 10)
+    await house.clock.run_until(lambda: len(provider.requests) == 11, within_s=1)
+
+
+async def test_an_ordered_destination_gets_nothing_behind_an_event_that_it_refused(house: House) -> None:
+    """While a refused event is to be tried again, those behind it in its batch wait too."""
+    refused: list[list[bytes]] = []
+
+    def decide(lines: list[bytes]) -> Outcome:
+        if lines == [b'{"id":"e3"}'] and len(refused) < 2:
+            refused.append(lines)
+            return Split("no", code="400", tries=3, alone="suspect")
+        taken.extend(lines)
+        return Delivered()
+
+    taken: list[bytes] = []
+    house.start(OneByOne(decide), msgspec.structs.replace(DESTINATION, ordered=True))
+    lines = await house.post(8)
+    await house.drained()
+    assert taken == lines
+
+
 async def test_a_webhook_that_begins_to_refuse_everything_loses_nothing_more(house: House) -> None:
     """Once nothing else is taken any more, what is refused waits, though others were taken before."""
     provider = Provider(lambda lines: Delivered(), events_max=1)
@@ -405,6 +468,27 @@ async def test_partial_failures_retry_only_what_failed(house: House) -> None:
     assert provider.requests[1:] == [[lines[1]]]
     assert house.consumer.ledger().delivered == 3
     assert house.consumer.ledger().dead_lettered == 1
+
+
+async def test_what_a_provider_has_not_judged_yet_is_sent_at_once(house: House) -> None:
+    """One that names bad events one by one works: no outage comes of it, and what stands behind them does not wait."""
+
+    def decide(lines: list[bytes]) -> Outcome:
+        bad = next((at for at, line in enumerate(lines) if line.endswith(b'5"}')), None)
+        if bad is None:
+            return Delivered()
+        after, refused = range(bad + 1, len(lines)), (Refusal(bad, "hec_6", "no"),)
+        return Partial(range(bad), retry=after, refused=refused, code="hec_6", retry_at_once=True)
+
+    provider = Provider(decide, events_max=100)
+    house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    lines = await house.post(100)
+    await house.drained(within_s=1)
+    assert house.consumer.ledger().dead_lettered == 10
+    assert len(provider.requests) == 11
+    assert [request[0] for request in provider.requests] == [lines[0], *lines[6::10]]
+    assert house.state.consecutive_failures == 0
+    assert house.state.status is Status.ACTIVE
 
 
 async def test_wrong_credentials_keep_everything_and_a_change_applies_at_once(house: House) -> None:
@@ -656,6 +740,33 @@ async def test_who_cannot_take_full_requests_in_time_gets_smaller_ones(house: Ho
     assert house.state.status is Status.ACTIVE
 
 
+async def test_batches_of_several_requests_are_full_again_after_one_was_late(house: House) -> None:
+    """What is cut into requests grows again by whole batches: each of its requests is smaller than what it may have."""
+
+    class InPairs(Provider):
+        batches: list[int]
+
+        def encode(self, batch: Batch, context: Context) -> Encoded:
+            self.batches.append(len(batch))
+            return Encoded(
+                tuple(
+                    Request("http://siem", (), b"\n".join(batch.lines[at : at + 2]), range(len(batch))[at : at + 2])
+                    for at in range(0, len(batch), 2)
+                )
+            )
+
+    provider = InPairs(lambda lines: Delivered(), events_max=16)
+    provider.batches = []
+    provider.failing = TimedOut("no answer in time")
+    house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    await house.post(200)
+    await house.clock.run_until(lambda: len(provider.requests) == 2)
+    provider.failing = None
+    await house.drained()
+    assert min(provider.batches[:2]) < 16
+    assert provider.batches[-4:-1] == [16, 16, 16]
+
+
 async def at_this_moment(condition: Callable[[], bool], turns: int = 10_000) -> None:
     """Let others work while the clock stands still."""
     for _ in range(turns):
@@ -749,6 +860,62 @@ async def test_what_was_confirmed_is_settled_though_the_next_channel_hangs(house
     provider.hangs_from_question = 1 << 30
     await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
     await house.drained(within_s=100)
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"deleting": True}, {"endpoint": "https://other.example.com"}])
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_change_ends_a_batch_of_several_requests(
+    house: House, change: dict[str, object], ordered: bool
+) -> None:
+    """Of the old configuration only the request in flight goes out; the rest of its batch goes as the new one says."""
+    before, after = OneByOne(lambda lines: Delivered()), OneByOne(lambda lines: Delivered())
+    before.hold = asyncio.Event()
+    known = msgspec.structs.replace(DESTINATION, ordered=ordered)
+    stream = house.start(before, known)
+    lines = await house.post(5)
+    await house.clock.run_until(lambda: len(before.requests) == 1)
+    house.provider = after
+    await stream.change(msgspec.structs.replace(known, revision=2, **change))
+    before.hold.set()
+    await house.drained(within_s=10)
+    assert taken_by(before) == lines[:1]
+    assert taken_by(after) == ([] if "enabled" in change else lines[1:])
+
+
+async def test_an_ordered_destination_has_one_request_in_flight_over_a_change(house: House) -> None:
+    """What the worker of the old configuration still sends is waited for, unless the next change is there first."""
+    provider = OneByOne(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    ordered = msgspec.structs.replace(DESTINATION, ordered=True)
+    stream = house.start(provider, ordered)
+    lines = await house.post(15)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    for revision in (2, 3):
+        await stream.change(msgspec.structs.replace(ordered, revision=revision))
+        await at_this_moment(lambda: len(provider.requests) > 1, turns=20)
+    assert taken_by(provider) == lines[:1]
+    provider.hold.set()
+    await house.drained(within_s=10)
+    assert taken_by(provider) == lines
+
+
+async def test_an_ordered_destination_that_waits_for_a_request_can_be_stopped(house: House) -> None:
+    """The stop after a change waits for the request of before, and starts none."""
+    provider = OneByOne(lambda lines: Delivered())
+    provider.hold = asyncio.Event()
+    ordered = msgspec.structs.replace(DESTINATION, ordered=True)
+    stream = house.start(provider, ordered)
+    await house.post(15)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    await stream.change(msgspec.structs.replace(ordered, revision=2))
+    await at_this_moment(lambda: len(provider.requests) > 1, turns=20)
+    stream.stop()
+    await at_this_moment(house.tasks[0].done, turns=20)
+    assert not house.tasks[0].done()
+    provider.hold.set()
+    await asyncio.wait(house.tasks)
+    assert len(provider.requests) == 1
+    assert house.consumer.ledger().pending == 14
 
 
 async def test_a_stopped_stream_lets_what_is_in_flight_end(house: House) -> None:

@@ -144,6 +144,7 @@ def test_the_bad_event_is_cut_out(code: int) -> None:
     assert isinstance(outcome, Partial)
     assert (list(outcome.delivered), list(outcome.retry)) == ([0], [2])
     assert outcome.refused == (Refusal(1, f"hec_{code}", "Splunk refuses the event: bad"),)
+    assert outcome.retry_at_once
 
 
 def test_in_ack_mode_the_indexed_prefix_is_sent_again() -> None:
