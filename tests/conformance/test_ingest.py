@@ -110,6 +110,9 @@ CASES = {
     "http 1.0": Case(request(version=b"HTTP/1.0", body=event()), OK, goes_on=False, stored=1),
     "http 1.0 without host": Case(request(version=b"HTTP/1.0", host=None, body=event()), OK, goes_on=False, stored=1),
     "http 1.0 kept": Case(request(b"Connection: keep-alive", version=b"HTTP/1.0", body=event()), OK, stored=1),
+    "http 1.0 kept, nothing": Case(request(b"Connection: keep-alive", version=b"HTTP/1.0", body=b""), BAD),
+    "http 1.0 kept, no length": Case(request(b"Connection: keep-alive", version=b"HTTP/1.0"), BAD),
+    "http 1.0, nothing": Case(request(version=b"HTTP/1.0", body=b""), BAD, goes_on=False),
     "rubbish": Case(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", BAD, goes_on=False),
     "empty lines before": Case(b"\r\n\r\n" + request(body=event()), OK, stored=1),
     "tabs": Case(request(method=b"POST\t", body=event()), BAD, goes_on=False),
@@ -117,6 +120,9 @@ CASES = {
     # -- headers
     "close": Case(request(b"Connection: close", body=event()), OK, goes_on=False, stored=1),
     "close, refused": Case(request(b"Connection: close", key=None, body=event()), (401,), goes_on=False),
+    "close, nothing": Case(request(b"Connection: close", body=b""), BAD, goes_on=False),
+    "close, no length": Case(request(b"Connection: close"), BAD, goes_on=False),
+    "close, chunks": Case(te(b"Connection: close", TE), OK, goes_on=False, stored=1),
     "request id": Case(request(b"X-Request-Id: mine-1", body=event()), OK, stored=1),
     "strange request id": Case(request(b"X-Request-Id: a b", body=event()), OK, stored=1),
     "expect": Case(request(b"Expect: 100-continue", body=event()), (100, 202), stored=1),
@@ -196,6 +202,9 @@ CASES = {
     # aiohttp gives up the requests that came in one piece with broken bytes behind them
     "pipelined behind the last": Case(
         request(b"Connection: close", body=event()) + request(body=event(2)), OK, False, stored=1, with_aiohttp=False
+    ),
+    "pipelined behind the last, which is empty": Case(
+        request(b"Connection: close", body=b"") + request(body=event()), BAD, False, with_aiohttp=False
     ),
     "rubbish behind a request": Case(
         request(body=event()) + b"\0\0\0\r\n\r\n", (202, 400), False, stored=1, with_aiohttp=False

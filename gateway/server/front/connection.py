@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         data, wanted = self._held + data, self._wanted
         if len(data) < wanted:
             self._hold(data, wanted)
+            if wanted != _HELD_BACK:
+                self._check_room()
             return
         self._hold(b"", 0)
         self._work(data, goes_on_in_head=not wanted)
@@ -282,7 +284,7 @@ class Connection(asyncio.Protocol):
         self._hold(start, 0)
         if is_new:
             self._wait_anew()
-            self._check_room()
+        self._check_room()
 
     def _await_body(self, start: bytes, wanted: int) -> None:
         self._hold(start, wanted)

@@ -59,11 +59,13 @@ class _Fields:
     """What httptools calls while it reads."""
 
     def __init__(self) -> None:
+        self.parser: httptools.HttpRequestParser | None = None  # until the end of the head
         self.target = b""
         self.count = 0
         self.hosts = 0
         self.first: dict[bytes, bytes] = {}
         self.is_complete = False
+        self.keeps_alive = False
 
     def on_url(self, part: bytes) -> None:
         self.target += part
@@ -77,6 +79,9 @@ class _Fields:
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
+        if self.parser is not None:  # it forgets what Connection says as soon as a request without a body is complete
+            self.keeps_alive = self.parser.should_keep_alive()
+            self.parser = None
 
     def text(self, name: bytes) -> str | None:
         value = self.first.get(name)
@@ -87,7 +92,7 @@ def read(raw: bytes) -> Head:
     """``raw`` ends with the empty line. Raises RequestRejected, after which the connection must be closed."""
     _check_size(raw)
     fields = _Fields()
-    parser = httptools.HttpRequestParser(fields)
+    fields.parser = parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(raw)
     except httptools.HttpParserUpgrade:
@@ -151,7 +156,7 @@ def _ingest_head(parser: httptools.HttpRequestParser, fields: _Fields) -> Head:
         is_lines = is_known = False
     return Head(
         is_ingest=True,
-        keeps_alive=parser.should_keep_alive(),
+        keeps_alive=fields.keeps_alive,
         is_http_1_0=is_http_1_0,
         length=length,
         is_small=is_known and encoding == "identity" and 0 < length <= SMALL_BYTES and not expect,

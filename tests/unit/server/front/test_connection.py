@@ -126,6 +126,30 @@ async def test_incomplete_requests_together_are_bounded(start: Start) -> None:
     held[0][1].close()
 
 
+@pytest.mark.parametrize(
+    ("start_of", "rest"),
+    [(request(b"Content-Length: 60000"), b"x" * 40_000), (b"POST / HTTP/1.1", b"\r\nX: %b" % (b"x" * 8_000) * 4)],
+    ids=["bodies", "heads"],
+)
+async def test_incomplete_requests_are_bounded_as_they_grow(start: Start, start_of: bytes, rest: bytes) -> None:
+    """Each had room when it began; the one that takes the last of it later is refused."""
+    bound = Ingest(buffered_bytes_max=Bytes(64 << 10), body_bytes_max=Bytes(64 << 10), event_bytes_max=Bytes(4 << 10))
+    gateway = await start(ingest=bound)
+    growing = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(3)]
+    for _, writer in growing:
+        writer.write(start_of)
+    assert (await gateway.post(event())).status == 202
+    for _, writer in growing:
+        writer.write(rest)
+    said = [asyncio.create_task(reader.read()) for reader, _ in growing]
+    done, _ = await asyncio.wait(said, return_when=asyncio.FIRST_COMPLETED)
+    assert {answer.status for task in done for answer in answers(task.result())} == {503}
+    assert (await gateway.post(event())).status == 202
+    for _, writer in growing:
+        writer.close()
+    await asyncio.wait(said)
+
+
 async def test_too_many_connections(start: Start) -> None:
     """Beyond ``server.connections_max`` the one that was idle longest goes; when all are busy, the new one gets 503."""
     gateway = await start(server=Server(connections_max=3))

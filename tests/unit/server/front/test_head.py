@@ -39,6 +39,26 @@ def test_everything_else_goes_the_long_way(headers: tuple[bytes, ...], content_t
     assert (head.length == CHUNKED) == (b"Transfer-Encoding: chunked" in headers)
 
 
+@pytest.mark.parametrize("length", [(), (b"Content-Length: 0",), (b"Content-Length: 7",)])
+@pytest.mark.parametrize(
+    ("version", "connection", "goes_on"),
+    [
+        (b"HTTP/1.1", (), True),
+        (b"HTTP/1.1", (b"Connection: close",), False),
+        (b"HTTP/1.1", (b"Connection: keep-alive",), True),
+        (b"HTTP/1.1", (b"Connection: x, Close",), False),
+        (b"HTTP/1.0", (), False),
+        (b"HTTP/1.0", (b"Connection: close",), False),
+        (b"HTTP/1.0", (b"Connection: keep-alive",), True),
+    ],
+)
+def test_whether_the_connection_goes_on(
+    length: tuple[bytes, ...], version: bytes, connection: tuple[bytes, ...], goes_on: bool
+) -> None:
+    """As the version and ``Connection`` say, whatever body there is, also none."""
+    assert read(request(*length, *connection, version=version)).keeps_alive is goes_on
+
+
 @pytest.mark.parametrize(
     "raw",
     [
