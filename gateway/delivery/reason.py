@@ -78,6 +78,17 @@ def status_reason(destination: Configured, health: Health | None) -> str:
             return "Nothing to deliver yet." if health.last_success_at_s is None else "Delivering."
 
 
+def why_closed(destination: Configured, health: Health | None) -> str | None:
+    """Why what is sent to it alone would not be delivered, and what to do; None when nothing stands against it."""
+    if destination.deleting:
+        return "the destination is being deleted and takes nothing more: make another one"
+    if not destination.enabled:
+        return "the destination is disabled, and these events would become a gap: enable it first"
+    if health is not None and health.status is Status.FAILED:
+        return "the destination has failed, and these events would become a gap: mend it and enable it again first"
+    return None
+
+
 def status_since_s(destination: Configured, health: Health | None) -> float:
     """Since when the reason holds, in seconds since the epoch."""
     if destination.deleting:

@@ -80,6 +80,7 @@ async def delete_dead_letters(call: Call) -> web.Response:
 async def replay_dead_letters(call: Call) -> web.Response:
     consumer = call.consumer()
     chosen = await _chosen(call)
+    call.check_open()
     return answer(Replayed(await consumer.replay_dead_letters(chosen.ids)))
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from gateway.clock import Clock
 from gateway.config import Ingest, Server
 from gateway.delivery import Streams
+from gateway.delivery.reason import why_closed
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
 from gateway.destinations.claims import Claim, ClaimStore
@@ -21,7 +22,7 @@ from gateway.destinations.history import HistoryStore
 from gateway.destinations.keys import KeyService
 from gateway.destinations.service import DestinationService
 from gateway.destinations.store import ApiKey, Destination
-from gateway.errors import NotFound, RequestRejected
+from gateway.errors import Conflict, NotFound, RequestRejected
 from gateway.queue import ALL_TENANTS, Consumer, EventQueue
 from gateway.server.buffering import Budget
 from gateway.server.live import Live
@@ -94,6 +95,13 @@ class Call(NamedTuple):
         if consumer is None:
             raise NotFound("there is no such destination")
         return consumer
+
+    def check_open(self) -> None:
+        """Raise Conflict when events for the named destination alone would go into a gap."""
+        destination = self.destination()
+        closed = why_closed(destination, self.parts.streams.health(destination.id))
+        if closed is not None:
+            raise Conflict(f"{closed}; nothing was taken")
 
     async def members(self, *, empty_is_none: bool = False) -> dict[str, object]:
         """The JSON object of the body. Raises RequestRejected."""

@@ -93,6 +93,7 @@ async def post_backfill(call: Call) -> web.Response:
     """An audit export, for the named destination alone and of its tenant."""
     destination = call.destination()
     call.consumer()
+    call.check_open()
     rules = Rules(
         event_bytes_max=call.parts.ingest.event_bytes_max,
         tenant_id=destination.tenant_id,

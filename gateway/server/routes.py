@@ -93,6 +93,10 @@ With 207 the valid events are durable; the others are listed and kept in the qua
 midst of a body, what was stored before stays stored: the answer is then 207 with one error that names the first line
 that was not taken; send it and those behind it again. With 400, 413, 415, 429 and 503 nothing was taken."""
 
+_CLOSED_TEXT = """\
+409 while the destination is disabled, has failed or is being deleted, since these events would only become a gap:
+enable it first."""
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
@@ -339,6 +343,7 @@ ROUTES: tuple[Route, ...] = (
         body=Chosen,
         body_required=False,
         parameters=(parameters.IDEMPOTENCY_KEY,),
+        text=f"{_CLOSED_TEXT} The dead letters stay then.",
         problems=(400, 404, 409, 413, 422, 429, 503),
     ),
     Route(
@@ -349,8 +354,8 @@ ROUTES: tuple[Route, ...] = (
         {202: ingest.Accepted, 207: ingest.PartlyAccepted},
         scope=Scope.SIEM_WRITE,
         body=EVENTS_BODY,
-        text=_INGEST_TEXT,
-        problems=(400, 404, 408, 413, 415, 429, 503),
+        text=f"{_INGEST_TEXT}\n\n{_CLOSED_TEXT}",
+        problems=(400, 404, 408, 409, 413, 415, 429, 503),
     ),
     Route(
         "GET",

@@ -26,6 +26,7 @@ from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.feed import Feed, FrameStore, event_id
 from gateway.queue.wal.gap_book import GapBook
 from gateway.queue.wal.letters import LetterLog, Letters
+from gateway.queue.wal.retention import Claim
 from gateway.queue.wal.run_budget import RunBudget
 from gateway.queue.wal.sieve import STEP_EVENTS, Sieve
 from gateway.queue.wal.taking import Taking
@@ -80,7 +81,7 @@ class WalConsumer:
         self._sifting: asyncio.Handle | None = None
         self._alarm = ImbalanceAlarm(state.consumer_id, state.tenant_id)
         self._oldest_pending: tuple[int, float] = (-1, 0.0)
-        self.journaled_floor = state.floor
+        self.note_journaled(state)
         self.failing = False
 
     # -- what a worker uses
@@ -163,14 +164,19 @@ class WalConsumer:
         return await self.drop_until(self.intake_end(), reason, detail)
 
     async def drop_until(self, after: Place, reason: GapReason, detail: str = "") -> int:
-        """Drop what waits before ``after`` and is not handed out."""
+        """Drop what waits before ``after`` and is not handed out.
+
+        Of ``after`` nothing counts that this consumer has read already, or that is not for it: the caller may know an
+        older place than the present one.
+        """
+        after = self._from_here_to(after)
         if self._cursor.position_of(after) <= self._cursor.position_of(self._cursor.place):
             return 0
         await self._judge_before(after)
         first = await self._peek()
         last = await self._feed.last_before(after)
         begins_at = self._cursor.position_of(self._cursor.place)
-        dropped = self._cursor.skip_to(after)
+        dropped = self._cursor.skip_to(self._from_here_to(after))  # damage that was met meanwhile is behind the place
         self._feed.rewind()
         if dropped:
             edge = (last, self._last_line(last)) if last is not None else None
@@ -273,6 +279,18 @@ class WalConsumer:
             self._log.end_sequence(self.lanes[Lane.REPLAY]),
         )
 
+    def note_journaled(self, state: CursorState) -> None:
+        """A crash from here on finds this."""
+        self._journaled_floor, self._journaled_end = state.floor, state.end
+
+    def claim(self) -> Claim:
+        """Nothing of the tenant's once the end of the intake is passed: what comes there is for others."""
+        floor, end = self._journaled_floor, self._journaled_end
+        lanes = self.lanes
+        if end is not None and floor.tenant >= end.tenant:
+            lanes = {lane: subject for lane, subject in lanes.items() if lane is not Lane.TENANT}
+        return Claim(self.id, lanes, floor)
+
     def state(self, *, whole: bool) -> CursorState:
         """What to checkpoint. The books are looked at on the way, so that no imbalance stays unsaid."""
         self.ledger()
@@ -347,6 +365,9 @@ class WalConsumer:
         """Where nothing is left to hand out the log is not held, whether or not a worker is there to read on."""
         if self._cursor.pass_settled(self.intake_end()):
             self._mark_changed()
+
+    def _from_here_to(self, after: Place) -> Place:
+        return after.up_to(self.intake_end()).at_least(self._cursor.place)
 
     async def _judge_before(self, after: Place) -> None:
         """All that is in memory: what is left as runs is one with what is dropped in a moment."""

@@ -46,6 +46,24 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
             sequence if lane is Lane.REPLAY else self.replay,
         )
 
+    def at_least(self, other: Place) -> Place:
+        """Of each lane the farther of the two."""
+        return Place(
+            max(self.offset, other.offset),
+            max(self.tenant, other.tenant),
+            max(self.backfill, other.backfill),
+            max(self.replay, other.replay),
+        )
+
+    def up_to(self, other: Place) -> Place:
+        """Of each lane the nearer of the two."""
+        return Place(
+            min(self.offset, other.offset),
+            min(self.tenant, other.tenant),
+            min(self.backfill, other.backfill),
+            min(self.replay, other.replay),
+        )
+
 
 # What may be part of a file's name; a checkpoint with any other id is damaged, however right its checksum is.
 ConsumerId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]

@@ -66,13 +66,11 @@ class Feed:
         """The next frame of any lane with its lane; (lane, None) when it must be read from disk; None when there is
         none.
         """
-        while self._ahead and self._sequence_end(self._ahead[0]) <= place.sequence(self._ahead[0].subject.kind):
+        while self._ahead and not self._is_between(self._ahead[0], place, end):
             self._ahead.popleft()
         best: tuple[Lane, Frame] | None = None
         if self._ahead:
-            lane, frame = self._ahead[0].subject.kind, self._ahead[0]
-            if self.sequence(lane, frame) < end.sequence(lane):
-                best = lane, frame
+            best = self._ahead[0].subject.kind, self._ahead[0]
         for lane in Lane:
             sequence = place.sequence(lane)
             if sequence >= end.sequence(lane):
@@ -181,6 +179,11 @@ class Feed:
             if frame is not None and self.sequence(lane, frame) <= place.sequence(lane):
                 times.append(frame.time_us / 1e6)
         return min(times, default=None)
+
+    def _is_between(self, frame: Frame, place: Place, end: Place) -> bool:
+        """Not for what came after the end of the intake: other lanes go on behind that."""
+        lane = frame.subject.kind
+        return self._sequence_end(frame) > place.sequence(lane) and self.sequence(lane, frame) < end.sequence(lane)
 
     def _sequence_end(self, frame: Frame) -> int:
         return self.sequence(frame.subject.kind, frame) + frame.count

@@ -319,7 +319,7 @@ class WalQueue:
     # -- what frees space
 
     def claims(self) -> list[Claim]:
-        return [Claim(c.id, c.lanes, c.journaled_floor) for c in self._consumers.values()]
+        return [c.claim() for c in self._consumers.values()]
 
     def failing(self) -> frozenset[str]:
         return frozenset(consumer.id for consumer in self._consumers.values() if consumer.failing)
@@ -365,7 +365,7 @@ class WalQueue:
             raise
         for state in states:
             if (consumer := changed.get(state.consumer_id)) is not None:
-                consumer.journaled_floor = state.floor
+                consumer.note_journaled(state)
 
     def _log_end(self, subjects: Iterable[Subject]) -> LogEnd:
         return LogEnd(
@@ -389,7 +389,7 @@ class WalQueue:
             await asyncio.shield(self.in_thread(lambda: journal.begin(log_end, everything)))
         for state in everything:
             if (consumer := self._consumers.get(state.consumer_id)) is not None:
-                consumer.journaled_floor = state.floor
+                consumer.note_journaled(state)
 
     def _close_files(self) -> None:
         for consumer in self._consumers.values():

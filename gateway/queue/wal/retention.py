@@ -124,15 +124,17 @@ def _frees(claim: Claim, item: Segment, of_others: Need) -> bool:
     )
 
 
-def place_behind(item: Segment, claim: Claim) -> Place:
-    """The place of a consumer that needs nothing of this segment and what lies before it any more."""
-    place = claim.floor
+def place_behind(sealed: Iterable[Segment], item: Segment, claim: Claim) -> Place:
+    """The place of a consumer that needs nothing of this segment and what lies before it any more.
+
+    A place is a prefix of the log in every lane: what the segment itself does not have of one ends in those before it.
+    """
+    before = [known.shares or {} for known in sealed if known.end_offset <= item.end_offset]
+    place = claim.floor.passed(Lane.TENANT, claim.floor.tenant, max(claim.floor.offset, item.end_offset))
     for lane, subject in claim.lanes.items():
         if lane is Lane.TENANT and subject.name == ALL_TENANTS:
             end = item.end_stream_sequence
         else:
-            share = (item.shares or {}).get(subject)
-            end = share.end_sequence if share is not None else 0
-        if end > place.sequence(lane):
-            place = place.passed(lane, end, max(place.offset, item.end_offset))
+            end = max((shares[subject].end_sequence for shares in before if subject in shares), default=0)
+        place = place.passed(lane, max(end, place.sequence(lane)), place.offset)
     return place

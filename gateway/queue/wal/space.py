@@ -176,7 +176,7 @@ class Space:
             return False
         item, claims = found
         for claim in claims:
-            await self._holders.evict(claim.consumer_id, retention.place_behind(item, claim))
+            await self._holders.evict(claim.consumer_id, retention.place_behind(self.sealed, item, claim))
         await self._holders.save()
         evicted = {claim.consumer_id for claim in claims}
         return not any(claim.needs(item) for claim in self._holders.claims() if claim.consumer_id in evicted)

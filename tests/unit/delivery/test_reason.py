@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.delivery.health import BreakerState, Health, LastError, Status
-from gateway.delivery.reason import advice, status_reason, status_since_s
+from gateway.delivery.reason import advice, status_reason, status_since_s, why_closed
 from gateway.destinations.store import Destination, Filter
 
 DESTINATION = Destination("d", "t", "webhook", "", True, "", {}, Filter(), b"", (), 100.0, 200.0)
@@ -100,3 +100,22 @@ def test_there_is_something_to_do_about_most_failures(code: str, status: int | N
 def test_nothing_is_advised_where_nothing_is_known() -> None:
     """Rather nothing than a guess."""
     assert advice("", None) is None
+
+
+@pytest.mark.parametrize(
+    ("destination", "health", "words"),
+    [
+        ({}, None, ""),
+        ({}, HEALTH, ""),
+        ({}, replace(HEALTH, status=Status.DEGRADED), ""),
+        ({}, replace(HEALTH, status=Status.FAILED), "has failed"),
+        ({"enabled": False}, replace(HEALTH, status=Status.FAILED), "is disabled"),
+        ({"enabled": False}, None, "is disabled"),
+        ({"enabled": False, "deleting": True}, HEALTH, "is being deleted"),
+    ],
+)
+def test_what_is_not_delivered_to_is_closed(destination: dict[str, bool], health: Health | None, words: str) -> None:
+    """A disabled, failed or leaving destination is told of with what to do; one that only fails now is open."""
+    closed = why_closed(replace(DESTINATION, **destination), health)
+    assert (closed is not None) == bool(words)
+    assert words in (closed or "")

@@ -303,6 +303,22 @@ async def test_an_ended_intake_takes_no_new_events(opener: Opener) -> None:
     assert a.backlog().pending_events == 0
 
 
+async def test_a_backfill_behind_the_end_of_the_intake_is_read_from_disk(opener: Opener) -> None:
+    """What the tenant went on to write after the end of the intake does not stand before a backfill, once all of it
+    has left memory: the flush ends.
+    """
+    queue = await opener()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry("a", 0)])
+    await a.end_intake()
+    await queue.append([entry("a", 1)])
+    await queue.append([Entry(Subject(SubjectKind.BACKFILL, "siem_a"), b'{"id":"old"}', 1)])
+    for n in range(40):
+        await queue.append([entry("others", n, padding=4000)])
+    assert await take_all(a) == [b'{"id":"a-0","p":""}', b'{"id":"old"}']
+    assert a.ledger().pending == 0
+
+
 async def test_a_removed_consumer_leaves_nothing(opener: Opener) -> None:
     """Its cursor, gaps and dead letters are gone, also after a restart."""
     queue = await opener()

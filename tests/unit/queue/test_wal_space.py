@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -43,6 +44,16 @@ class Log:
         sizes = {entry.subject.name: record.HEADER_BYTES + 4 + len(entry.payload) for entry in entries}
         self.dead_bytes += sizes.get("t0", 0)
         self.written_bytes += sum(sizes.values())
+
+    async def fill(self, subject: Subject) -> int:
+        """Large events of one subject until no more are taken. How many were."""
+        for count in itertools.count():
+            payload = b'{"id":"%s-%d","p":"%s"}' % (subject.name.encode(), count, b"x" * 20_000)
+            try:
+                await self.queue.append([Entry(subject, payload, 1)])
+            except QueueFull:
+                break
+        return count
 
     async def deliver(self) -> None:
         """Everybody but the dead one takes what there is."""
@@ -144,6 +155,66 @@ async def test_nobody_gives_up_what_stays_for_another(log: Log) -> None:
     for consumer in (slow, log.dead):
         assert await consumer.gaps() == []
         assert consumer.ledger().pending == consumer.ledger().accepted
+
+
+async def test_what_is_given_up_of_two_lanes_is_one_gap(log: Log) -> None:
+    """The segment that goes has a backfill alone, and what the failing destination has of its tenant stays before it
+    for a slow and healthy one: all that is passed is counted as given up, and nothing is called damaged.
+    """
+    await log.stop_upkeep()
+    slow = await log.queue.add_consumer("siem_slow", "t0")
+    log.dead.set_failing(True)
+    for _ in range(100):
+        await log.append(20_000, *[0] * (TENANTS - 1))
+    backfilled = await log.fill(Subject(SubjectKind.BACKFILL, log.dead.id))
+    await log.queue.checkpoint()
+    await log.queue.space.retain()
+    kept = [line async for line in _ids(log.dead)]
+    (gap,) = await log.dead.gaps()
+    assert gap.reason is GapReason.DISK_BUDGET
+    assert (gap.first_id, gap.count) == ("t0-0", 100 + backfilled - len(kept))
+    assert kept == [b"siem_0-%d" % n for n in range(gap.count - 100, backfilled)]
+    assert log.dead.ledger().balanced
+    assert len([line async for line in _ids(slow)]) == 100
+
+
+async def test_what_was_delivered_since_the_checkpoint_is_not_given_up(log: Log) -> None:
+    """What is to go is found by the last checkpoint, which knows less than the cursor: a backfill that was delivered
+    since, before the segment that goes, is in no gap, and all that is given up is in it.
+    """
+    await log.stop_upkeep()
+    backfill = Subject(SubjectKind.BACKFILL, log.dead.id)
+    await log.append(0, 20_000, *[0] * (TENANTS - 2))  # t1's is slow and healthy, and keeps the first segment
+    await log.queue.append([Entry(backfill, b"\n".join([b'{"id":"b"}'] * 40), 40)])
+    log.dead.set_failing(True)
+    accepted = await log.fill(Subject(SubjectKind.TENANT, "t0"))
+    await log.queue.checkpoint()
+    records = await log.dead.take(events_max=40, bytes_max=1 << 20)
+    assert records is not None
+    log.dead.settle_delivered(records.positions)
+    await log.queue.space.retain()
+    kept = [line async for line in _ids(log.dead)]
+    (gap,) = await log.dead.gaps()
+    assert (gap.reason, gap.first_id, gap.count) == (GapReason.DISK_BUDGET, "t0-0", accepted - len(kept))
+    assert kept == [b"t0-%d" % n for n in range(gap.count, accepted)]
+    books = log.dead.ledger()
+    assert (books.balanced, books.delivered, books.dropped) == (True, 40 + len(kept), gap.count)
+
+
+async def test_one_that_is_being_deleted_gives_up_no_more_than_its_own(log: Log) -> None:
+    """What its tenant has written since the end of its intake is none of its events, in its books and on the disk."""
+    await log.stop_upkeep()
+    for consumer in log.healthy:
+        await log.queue.remove_consumer(consumer.id)
+    log.dead.set_failing(True)
+    await log.append(20_000, *[0] * (TENANTS - 1))
+    await log.dead.end_intake()
+    await log.fill(Subject(SubjectKind.TENANT, "t0"))
+    await log.queue.checkpoint()
+    await log.queue.space.retain()
+    books = log.dead.ledger()
+    assert (books.accepted, books.dropped, books.pending, books.balanced) == (1, 1, 0, True)
+    assert log.queue.space.sealed == []
 
 
 async def test_a_dead_destination_of_all_tenants_keeps_everything(log: Log) -> None:

@@ -301,6 +301,56 @@ async def test_backfilled_events_are_in_the_books_of_their_destination(streaming
     await books(streaming, other)
 
 
+# -- destinations that take nothing
+
+
+async def test_a_closed_destination_is_sent_nothing_of_its_own(start: Start) -> None:
+    """Replay and backfill are 409 while a destination is disabled or failed, and say what to do; nothing is lost, and
+    both work as soon as the change that enables it is answered.
+    """
+    streaming = await start(streams=True, retry=RetryPolicy(window_s=Seconds(5)))
+    destination = await with_dead_letters(streaming, 2)
+    path = f"{SIEM}/{destination}"
+
+    async def refused(words: str) -> None:
+        for what, body in (("dead-letters/replay", b""), ("backfill", event(9))):
+            answer = await streaming.ask("POST", f"{path}/{what}", data=body, headers=NDJSON)
+            assert (answer.status, words in answer.detail) == (409, True), answer.body
+        assert len(await listed(streaming, destination, "dead-letters")) == 2
+
+    async def enable() -> None:
+        assert (await streaming.ask("PUT", path, json={"enabled": True})).status == 200
+
+    await streaming.ask("PUT", path, json={"enabled": False})
+    await refused("enable it first")
+    await books(streaming, destination, accepted=4, delivered=2, dead_lettered=2)
+    await enable()
+    streaming.wire.answer = lambda _: Reply(503, {}, b"")
+    await streaming.post(event(3))
+    await streaming.settled(destination)
+    await refused("mend it and enable it again first")
+    await books(streaming, destination, accepted=5, delivered=2, dead_lettered=2, dropped=1)
+    streaming.wire.answer = take_all
+    await enable()
+    assert (await streaming.ask("POST", f"{path}/dead-letters/replay")).json == {"replayed": 2}
+    assert (await streaming.ask("POST", f"{path}/backfill", data=event(9), headers=NDJSON)).status == 202
+    await streaming.settled(destination)
+    await books(streaming, destination, accepted=6, delivered=5, dropped=1)
+
+
+async def test_one_that_is_being_deleted_is_sent_nothing_of_its_own(streaming: Gateway) -> None:
+    """Replay and backfill are 409 while what waits is flushed."""
+    destination = await with_dead_letters(streaming, 1)
+    streaming.wire.answer = lambda _: Reply(503, {}, b"")
+    await streaming.post(event(3))
+    deleted = await streaming.passing(streaming.ask("DELETE", f"{SIEM}/{destination}"))
+    assert deleted.status == 202
+    for what, body in (("dead-letters/replay", b""), ("backfill", event(9))):
+        answer = await streaming.ask("POST", f"{SIEM}/{destination}/{what}", data=body, headers=NDJSON)
+        assert (answer.status, "is being deleted" in answer.detail) == (409, True), answer.body
+    assert len(await listed(streaming, destination, "dead-letters")) == 1
+
+
 # -- downloads
 
 
