@@ -276,8 +276,7 @@ class Worker:
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
-                assert self._acks is not None
-                self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
+                self._await_ack(channel, ack_id, positions)
                 self._batch.taken(len(positions))
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
@@ -412,6 +411,13 @@ class Worker:
         )
 
     # -- acknowledgements
+
+    def _await_ack(self, channel: str, ack_id: int, positions: list[int]) -> None:
+        assert self._acks is not None
+        replaced = self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
+        if replaced:
+            self._sender.renew_channel()
+            self._give_back(replaced)
 
     async def _poll_acks(self) -> None:
         """Settle what has been acknowledged; what is not in time is sent again on a new channel."""

@@ -580,6 +580,24 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
     assert house.consumer.ledger().delivered == 3
 
 
+async def test_events_whose_acknowledgement_id_is_given_again_come_again(house: House) -> None:
+    """A provider that restarts counts its ids anew on a channel that goes on. Nobody can ask for the earlier batch any
+    more, so its events are sent again at once, on a new channel.
+    """
+    provider = Channels()
+    house.start(provider)
+    (first,) = await house.post(1)
+    await house.clock.run_until(lambda: sum(map(len, provider.given.values())) == 1)
+    next(iter(provider.given.values())).clear()
+    (second,) = await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) == 3, within_s=5)
+    provider.confirms = True
+    await house.drained(within_s=30)
+    assert taken_by(provider) == [first, second, first]
+    assert list(provider.given.values()) == [[second], [first]]
+    assert house.consumer.ledger().delivered == 2
+
+
 async def test_what_is_filtered_out_of_a_hanging_batch_holds_up_nothing(house: House) -> None:
     """What comes while a request hangs goes out beside it, however much of that batch was filtered."""
     house.consumer.set_filter(lambda lines: [line != b'{"id":"e0"}' for line in lines])
