@@ -58,10 +58,6 @@ class AckBook:
     def positions(self) -> list[int]:
         return sorted(position for awaited in self._awaited.values() for position in awaited.positions)
 
-    def among(self, positions: Iterable[int]) -> set[int]:
-        """Those of the positions that wait for an acknowledgement."""
-        return set(self.positions()).intersection(positions)
-
 
 async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIterator[list[int]]:
     """Ask on every channel once. Yields the positions of each batch as it is confirmed; they are out of the book, so

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from gateway.config import Delivery, Queue, RetryPolicy
+from gateway.delivery.acks import AckBook
 from gateway.delivery.attempt import Sender
 from gateway.delivery.health import BreakerState, Status
 from gateway.delivery.state import DeliveryState
@@ -596,6 +597,28 @@ async def test_events_whose_acknowledgement_id_is_given_again_come_again(house: 
     assert taken_by(provider) == [first, second, first]
     assert list(provider.given.values()) == [[second], [first]]
     assert house.consumer.ledger().delivered == 2
+
+
+async def test_a_request_that_ends_does_not_look_through_all_that_waits(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million events may wait for their acknowledgements. Each is sent once all the same."""
+    looks: list[AckBook] = []
+    look = AckBook.positions
+
+    def positions(book: AckBook) -> list[int]:
+        looks.append(book)
+        return look(book)
+
+    monkeypatch.setattr(AckBook, "positions", positions)
+    provider = Channels()
+    house.start(provider)
+    lines = await house.post(5)
+    await house.clock.run_until(lambda: len(provider.requests) == 5)
+    lines += await house.post(5)
+    await house.clock.run_until(lambda: bool(provider.questions))
+    assert looks == []
+    assert taken_by(provider) == lines
 
 
 async def test_what_is_filtered_out_of_a_hanging_batch_holds_up_nothing(house: House) -> None:
