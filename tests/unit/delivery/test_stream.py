@@ -466,6 +466,22 @@ async def test_a_disabled_destination_keeps_nothing_and_says_so(house: House) ->
     assert (gap.reason, gap.count) == (GapReason.DISABLED, 3)
 
 
+async def test_a_request_that_fails_once_its_destination_is_disabled_begins_no_outage(house: House) -> None:
+    """Nothing will be sent again, so nothing is retried and nobody is told."""
+    provider = Provider(lambda lines: Delivered())
+    provider.hold, provider.failing = asyncio.Event(), ConnectFailed("gone")
+    stream = house.start(provider)
+    await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    house.state.disabled(house.clock.time_s())
+    changing = asyncio.create_task(stream.change(msgspec.structs.replace(DESTINATION, enabled=False, revision=2)))
+    provider.hold.set()
+    await changing
+    await house.clock.run_until(lambda: house.state.last_error is not None)
+    health = house.state.health(house.consumer.ledger())
+    assert (health.status, health.retrying_since_s, health.next_attempt_at_s) == (Status.ACTIVE, None, None)
+
+
 async def test_a_disabled_moment_is_a_gap_too(house: House) -> None:
     """Switched off and on before the stream has looked even once: what came in between is not delivered."""
     provider = Provider(lambda lines: Delivered())
