@@ -39,6 +39,7 @@ from gateway.destinations.store import DestinationStore
 from gateway.errors import ConfigError
 from gateway.providers import PROVIDERS
 from gateway.providers.egress import check_url
+from gateway.providers.lookup import SystemLookup
 from gateway.providers.tls import check_tls, tls_context
 from gateway.providers.transport import HttpTransport
 from gateway.queue.wal.files import DiskFiles
@@ -196,7 +197,7 @@ async def _operator_key(config: Config, data_dir: Path) -> tuple[str, str | None
 
 
 async def _transports(config: Config, resources: AsyncExitStack) -> MakeTransport:
-    """Each destination gets connections of its own; the threads that compress are shared."""
+    """Each destination gets connections of its own; the threads that compress and that resolve names are shared."""
     compressing = ThreadPoolExecutor(COMPRESSION_THREADS, "compress")
     resources.callback(compressing.shutdown, wait=False)
     tls = await asyncio.to_thread(tls_context, config.delivery.ca_file)
@@ -206,6 +207,7 @@ async def _transports(config: Config, resources: AsyncExitStack) -> MakeTranspor
         executor=compressing,
         tls=tls,
         ca_file=config.delivery.ca_file,
+        lookup=SystemLookup(),
         connect_timeout_s=config.delivery.connect_timeout_s,
     )
 

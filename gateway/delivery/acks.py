@@ -27,8 +27,13 @@ class AckBook:
     def full(self) -> bool:
         return len(self._awaited) >= _OUTSTANDING_MAX
 
-    def add(self, channel: str, ack_id: int, positions: list[int], now_s: float) -> None:
+    def add(self, channel: str, ack_id: int, positions: list[int], now_s: float) -> list[int]:
+        """Returns the positions that the id stood for until now: a provider that restarts counts anew, and nobody can
+        ask for them any more.
+        """
+        earlier = self._awaited.pop((channel, ack_id), None)
         self._awaited[channel, ack_id] = _Awaited(positions, now_s)
+        return earlier.positions if earlier is not None else []
 
     def waiting(self) -> list[tuple[str, list[int]]]:
         """The ids to ask for, channel by channel."""
@@ -52,10 +57,6 @@ class AckBook:
 
     def positions(self) -> list[int]:
         return sorted(position for awaited in self._awaited.values() for position in awaited.positions)
-
-    def among(self, positions: Iterable[int]) -> set[int]:
-        """Those of the positions that wait for an acknowledgement."""
-        return set(self.positions()).intersection(positions)
 
 
 async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIterator[list[int]]:

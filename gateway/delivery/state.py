@@ -99,11 +99,13 @@ class DeliveryState:
         self._outage.end()
 
     def failed(self, code: str, message: str, *, events: int = 0) -> bool:
-        """So many events have to be sent again. Returns whether an outage began with it."""
+        """So many events have to be sent again. Returns whether an outage began with it: none does while disabled."""
         self._tally.failed(events)
         self.last_error_at_s = self._clock.time_s()
         self.last_error = LastError(code, message[:_PROVIDER_WORDS_MAX])
         self.consecutive_failures += 1
+        if self.disabled_since_s is not None:
+            return False
         began = self._outage.begin(now_s=self._clock.monotonic_s(), wall_s=self._clock.time_s())
         self._consumer.set_failing(True)
         self._save(now=began)
@@ -163,7 +165,7 @@ class DeliveryState:
             last_error=self.last_error,
             consecutive_failures=self.consecutive_failures,
             retrying_since_s=self._outage.since_wall_s,
-            next_attempt_at_s=self.next_attempt_at_s,
+            next_attempt_at_s=self.next_attempt_at_s if self.disabled_since_s is None else None,
             breaker=self.breaker,
             pending_events=backlog.pending_events,
             pending_bytes=backlog.pending_bytes,

@@ -194,21 +194,24 @@ class Worker:
             self._nudges.nudge()
 
     def _unsettled(self, positions: list[int]) -> list[int]:
-        """What of a batch is neither parked nor waiting for an acknowledgement. Settled ones do not mind a release."""
+        """What of a batch is not parked. Settled ones do not mind a release."""
         kept = set(self._suspects.parked)
-        if self._acks is not None:
-            kept |= self._acks.among(positions)
         return [position for position in positions if position not in kept] if kept else positions
 
     def _give_back(self, positions: list[int]) -> None:
-        """Release what was held beside the batches: the batch that it came with, if it is still under way, must not
-        release it again when another has it.
-        """
+        """Release what was held beside the batches."""
         if positions:
-            gone = set(positions)
-            for number, held in self._held.items():
-                self._held[number] = [position for position in held if position not in gone]
+            self._hold_apart(positions)
             self._consumer.release(positions)
+
+    def _hold_apart(self, positions: list[int]) -> None:
+        """The batch that they came with, if it is still under way, must not release them when it ends: they wait for
+        an acknowledgement, or another batch has them by then.
+        """
+        apart = set(positions)
+        for number, held in self._held.items():
+            if not apart.isdisjoint(held):
+                self._held[number] = [position for position in held if position not in apart]
 
     async def _send_whole(self, part: Part) -> None:
         since_s = self._clock.monotonic_s()
@@ -282,8 +285,7 @@ class Worker:
                 self._adapt(sent, slow_down=slow_down)
                 self._succeeded()
             case AwaitAck(ack_id=ack_id):
-                assert self._acks is not None
-                self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
+                self._await_ack(channel, ack_id, positions)
                 self._adapt(sent, slow_down=False)
                 self._succeeded()
             case Partial() as partial:
@@ -423,6 +425,14 @@ class Worker:
         )
 
     # -- acknowledgements
+
+    def _await_ack(self, channel: str, ack_id: int, positions: list[int]) -> None:
+        assert self._acks is not None
+        self._hold_apart(positions)
+        replaced = self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
+        if replaced:
+            self._sender.renew_channel()
+            self._give_back(replaced)
 
     async def _poll_acks(self) -> None:
         """Settle what has been acknowledged; what is not in time is sent again on a new channel."""

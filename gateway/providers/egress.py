@@ -13,7 +13,6 @@ import errno
 import functools
 import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -175,29 +174,11 @@ class GuardedResolver:
         return [place_of(text, port) for text in reachable]
 
 
-def system_lookup(executor: Executor | None = None) -> Lookup:
-    """Ask the system's resolver in ``executor``. A pool of its own keeps a hanging name server away from other work."""
-
-    async def lookup(host: str, port: int, family: socket.AddressFamily) -> list[str]:
-        ask = functools.partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(executor, ask)
-        return list(dict.fromkeys(_address_text(sockaddr) for *_, sockaddr in found))
-
-    return lookup
-
-
 def place_of(address: str, port: int) -> SocketPlace:
     """Where a connection to a numeric address goes."""
     if ":" in address:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
-
-
-def _address_text(sockaddr: tuple[object, ...]) -> str:
-    """The numeric address, with its zone where it is link-local and would not connect without."""
-    text = str(sockaddr[0])
-    scope = sockaddr[3] if len(sockaddr) == 4 else 0
-    return f"{text}%{scope}" if scope and "%" not in text else text
 
 
 def _unmapped(address: Address) -> Address:

@@ -21,13 +21,14 @@ from gateway.clock import Clock, SystemClock
 from gateway.config import Egress
 from gateway.errors import ConnectFailed
 from gateway.providers.codec import Reply, Request, Settings
-from gateway.providers.egress import Lookup, check_url, system_lookup
+from gateway.providers.egress import Lookup, check_url
 from gateway.providers.faults import BrokenOff, WireFault, explain
 from gateway.providers.http1.connection import Answer, Connection, Exchange
 from gateway.providers.http1.cookies import Cookies
 from gateway.providers.http1.dial import Dialler
 from gateway.providers.http1.head import closing, opening
 from gateway.providers.http1.pool import Key, Pool
+from gateway.providers.lookup import SystemLookup
 from gateway.providers.tls import Security, Tls, security_for, tls_of
 from gateway.providers.trace import Trace
 
@@ -43,8 +44,9 @@ class HttpTransport:
     """Connections and cookies of one destination. Holds neither socket nor timer before the first ``send``.
 
     ``executor`` compresses large bodies; None means the loop's own. ``tls`` is a context from ``tls_context``; None
-    verifies against the system's authorities. ``ca_file`` is what it was made with. ``lookup`` resolves names.
-    ``trace`` is filled in with what the first connection came to.
+    verifies against the system's authorities. ``ca_file`` is what it was made with. ``lookup`` resolves names; None
+    means the system's resolver, in threads that no other transport shares. ``trace`` is filled in with what the first
+    connection came to.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class HttpTransport:
         self._tls = tls
         self._ca_file = ca_file
         self._clock = clock or SystemClock()
-        self._lookup = lookup or system_lookup()
+        self._lookup = lookup or SystemLookup()
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
         self._user_agent = user_agent

@@ -126,13 +126,14 @@ class Siem:
 
 
 class Confirming(Siem):
-    """One that confirms later what it took, or never."""
+    """One that confirms later what it took, or never, and at times restarts and counts from the beginning."""
 
     ack_poll_s, ack_timeout_s = 0.5, 2.0
     given = 0
 
     def _taken(self) -> Outcome:
-        self.given += 1
+        restarts = self._random.random() < self.share / 4
+        self.given = 1 if restarts else self.given + 1
         return AwaitAck(self.given)
 
     def encode_ack_poll(self, ack_ids: Sequence[int], context: Context) -> Request:

@@ -211,14 +211,22 @@ def test_when_every_part_is_refused_the_request_is_suspected_and_not_the_events(
 def test_acknowledgements_are_told_apart_by_channel_and_time_out() -> None:
     """The same id on another channel is another batch; what waits too long is given back."""
     book = AckBook()
-    book.add("c1", 0, [1, 2], now_s=0.0)
-    book.add("c2", 0, [3], now_s=50.0)
+    assert book.add("c1", 0, [1, 2], now_s=0.0) == []
+    assert book.add("c2", 0, [3], now_s=50.0) == []
     assert book.waiting() == [("c1", [0]), ("c2", [0])]
     assert book.confirm("c2", [0, 7]) == [[3]]
-    assert book.among([1, 3]) == {1}
+    assert book.positions() == [1, 2]
     assert book.overdue(before_s=-1.0) == []
     assert book.overdue(before_s=0.0) == [1, 2]
     assert book.positions() == []
+
+
+def test_an_acknowledgement_id_that_is_given_again_hands_back_what_it_stood_for() -> None:
+    """The id stands for the later batch alone."""
+    book = AckBook()
+    book.add("c1", 0, [1, 2], now_s=0.0)
+    assert book.add("c1", 0, [3], now_s=1.0) == [1, 2]
+    assert book.confirm("c1", [0]) == [[3]]
 
 
 @pytest.mark.parametrize("alone", ["refuse", "degrade"])

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from gateway.config import Delivery, Queue, RetryPolicy
+from gateway.delivery.acks import AckBook
 from gateway.delivery.attempt import Sender
 from gateway.delivery.health import BreakerState, Status
 from gateway.delivery.state import DeliveryState
@@ -549,6 +550,22 @@ async def test_a_disabled_destination_keeps_nothing_and_says_so(house: House) ->
     assert (gap.reason, gap.count) == (GapReason.DISABLED, 3)
 
 
+async def test_a_request_that_fails_once_its_destination_is_disabled_begins_no_outage(house: House) -> None:
+    """Nothing will be sent again, so nothing is retried and nobody is told."""
+    provider = Provider(lambda lines: Delivered())
+    provider.hold, provider.failing = asyncio.Event(), ConnectFailed("gone")
+    stream = house.start(provider)
+    await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) == 1)
+    house.state.disabled(house.clock.time_s())
+    changing = asyncio.create_task(stream.change(msgspec.structs.replace(DESTINATION, enabled=False, revision=2)))
+    provider.hold.set()
+    await changing
+    await house.clock.run_until(lambda: house.state.last_error is not None)
+    health = house.state.health(house.consumer.ledger())
+    assert (health.status, health.retrying_since_s, health.next_attempt_at_s) == (Status.ACTIVE, None, None)
+
+
 async def test_a_disabled_moment_is_a_gap_too(house: House) -> None:
     """Switched off and on before the stream has looked even once: what came in between is not delivered."""
     provider = Provider(lambda lines: Delivered())
@@ -662,6 +679,46 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
     provider.confirmed = set(range(100))
     await house.drained()
     assert house.consumer.ledger().delivered == 3
+
+
+async def test_events_whose_acknowledgement_id_is_given_again_come_again(house: House) -> None:
+    """A provider that restarts counts its ids anew on a channel that goes on. Nobody can ask for the earlier batch any
+    more, so its events are sent again at once, on a new channel.
+    """
+    provider = Channels()
+    house.start(provider)
+    (first,) = await house.post(1)
+    await house.clock.run_until(lambda: sum(map(len, provider.given.values())) == 1)
+    next(iter(provider.given.values())).clear()
+    (second,) = await house.post(1)
+    await house.clock.run_until(lambda: len(provider.requests) == 3, within_s=5)
+    provider.confirms = True
+    await house.drained(within_s=30)
+    assert taken_by(provider) == [first, second, first]
+    assert list(provider.given.values()) == [[second], [first]]
+    assert house.consumer.ledger().delivered == 2
+
+
+async def test_a_request_that_ends_does_not_look_through_all_that_waits(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million events may wait for their acknowledgements. Each is sent once all the same."""
+    looks: list[AckBook] = []
+    look = AckBook.positions
+
+    def positions(book: AckBook) -> list[int]:
+        looks.append(book)
+        return look(book)
+
+    monkeypatch.setattr(AckBook, "positions", positions)
+    provider = Channels()
+    house.start(provider)
+    lines = await house.post(5)
+    await house.clock.run_until(lambda: len(provider.requests) == 5)
+    lines += await house.post(5)
+    await house.clock.run_until(lambda: bool(provider.questions))
+    assert looks == []
+    assert taken_by(provider) == lines
 
 
 async def test_what_is_filtered_out_of_a_hanging_batch_holds_up_nothing(house: House) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
@@ -19,7 +18,6 @@ from gateway.providers.egress import (
     guarded_socket,
     literal_address,
     permitted,
-    system_lookup,
 )
 
 STRICT = Egress()
@@ -364,18 +362,3 @@ def test_no_socket_is_made_for_a_forbidden_address(family: socket.AddressFamily,
         guarded_socket(STRICT)(place)
     with guarded_socket(Egress(allow_networks=(f"{address}",)))(place) as made:
         assert (made.family, made.type) == (family, socket.SOCK_STREAM)
-
-
-async def test_the_system_resolver_is_asked_in_the_given_pool() -> None:
-    """Names resolve to numeric addresses, each once, off the event loop."""
-    with ThreadPoolExecutor(1, thread_name_prefix="names") as pool:
-        found = await system_lookup(pool)("localhost", 80, socket.AF_UNSPEC)
-        assert pool.submit(lambda: None).result() is None
-    assert set(found) <= {"127.0.0.1", "::1"}
-    assert len(found) == len(set(found)) > 0
-
-
-async def test_the_system_resolver_keeps_the_zone_of_link_local_addresses() -> None:
-    """Without its zone a link-local address would not connect."""
-    found = await system_lookup()("fe80::1%1", 80, socket.AF_INET6)
-    assert found == ["fe80::1%1"] or found[0].startswith("fe80::1%")
