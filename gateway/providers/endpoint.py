@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
+from yarl import URL
 
 from gateway.errors import RequestRejected
 
@@ -101,11 +102,19 @@ def _host(parts: SplitResult) -> str:
         if ":" in name:
             return f"[{IPv6Address(name)}]"
         host = name.encode("idna").decode("ascii").lower()
+        _check_coded(host)
     except (ValueError, UnicodeError):
         raise endpoint_error("the host name is not valid") from None
     if len(host) > 253 or not _HOST.fullmatch(host):
         raise endpoint_error("the host name is not valid" if host else "the address has no host name")
     return host
+
+
+def _check_coded(host: str) -> None:
+    """Raises UnicodeError for a label that says it stands for others than ASCII and for none that there are."""
+    for label in host.split("."):
+        if label.startswith("xn--"):
+            _ = URL(f"https://{label}.example").host  # alone, one that ends in a digit is passed over as an address
 
 
 def _port(parts: SplitResult, scheme: str) -> int | None:

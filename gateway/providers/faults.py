@@ -61,7 +61,7 @@ def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: 
             kind, words = TimedOut, f"no answer from {host} within {timeout_s:g} s"
         case ssl.SSLError():
             kind, words = TlsFailed, _tls_words(error, host)
-        case UnusualHost():
+        case UnusualHost() | UnicodeError():
             kind, words = EgressBlocked, f"{url.raw_host} is not a host name or an address in its usual form"
         case NotResolved():
             words = f"the host name {url.raw_host} cannot be resolved; check its spelling and the name servers"

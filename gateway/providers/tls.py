@@ -29,6 +29,7 @@ from gateway.providers.codec import Field, Provider, Settings
 from gateway.providers.endpoint import parse_endpoint
 
 RSA_BITS_MIN = 2048  # what OpenSSL asks for by itself
+LABEL_CHARS_MAX = 63  # of DNS
 
 CA = Field(
     "ca",
@@ -116,6 +117,7 @@ def check_tls(settings: Settings, *, policy: Egress, clock: Clock) -> None:
         _refuse("options.tls_verify", _NOT_ALLOWED)
     if tls.ca:
         _check_authorities(tls.ca)
+    _check_server_name(tls.server_name)
     _check_client(tls, clock.time_s())
 
 
@@ -150,6 +152,7 @@ def security_for(tls: Tls, *, policy: Egress, ca_file: str, now_s: float) -> Sec
     if not tls.verify and not policy.allow_insecure_tls:
         raise TlsFailed(f"options.tls_verify is false: {_NOT_ALLOWED}")
     try:
+        _check_server_name(tls.server_name)
         context = ssl.create_default_context(cadata=tls.ca) if tls.ca else tls_context(ca_file)
         valid_until_s = _check_client(tls, now_s)
         if tls.client_key:
@@ -197,6 +200,11 @@ def _check_authorities(pem: str) -> None:
         x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         _refuse("options.ca", "holds no certificate in PEM form")
+
+
+def _check_server_name(name: str) -> None:
+    if name and not all(0 < len(label) <= LABEL_CHARS_MAX for label in name.split(".")):
+        _refuse("options.server_name", f"between its dots a name has from 1 to {LABEL_CHARS_MAX} characters")
 
 
 def _check_client(tls: Tls, now_s: float) -> float:

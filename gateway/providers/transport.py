@@ -102,7 +102,8 @@ class HttpTransport:
         wire = self._wire_in_use()
         try:
             return await self._exchange(wire, request, url, body, timeout_s, security)
-        except (WireFault, OSError, RuntimeError) as error:  # uvloop tells of some lost sockets by RuntimeError
+        # uvloop tells of some lost sockets by RuntimeError; a name that cannot be coded is a UnicodeError
+        except (WireFault, OSError, RuntimeError, UnicodeError) as error:
             if self._closed:
                 raise ConnectFailed(_CLOSED) from error
             raise explain(error, url, timeout_s=timeout_s, connect_timeout_s=self._connect_timeout_s) from error

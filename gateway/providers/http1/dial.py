@@ -62,7 +62,7 @@ class Dialler:
                 limit.reschedule(self._loop.time())
 
     async def _places(self, url: URL) -> list[SocketPlace]:
-        host, port = url.host or "", url.port or 0
+        host, port = url.raw_host or "", url.port or 0
         if literal_address(host) is not None:
             return [_literal_place(host, port)]
         began_s = self._loop.time()
@@ -70,7 +70,7 @@ class Dialler:
         if trace is not None:
             trace.resolving_failed = True
         try:
-            places = await self._resolver.resolve(url.raw_host or "", port)
+            places = await self._resolver.resolve(host, port)
         except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
             raise NotResolved(str(error)) from error
         if trace is not None:

@@ -23,6 +23,8 @@ from gateway.providers.splunk import SPLUNK, collector_url
         ("http://host:80", "http://host"),
         ("https://[::1]:8088/x", "https://[::1]:8088/x"),
         ("https://bücher.example/ä", "https://xn--bcher-kva.example/%C3%A4"),
+        ("https://xn--strae-oqa.example/", "https://xn--strae-oqa.example/"),
+        ("https://my_host.xn--strae-oqa/", "https://my_host.xn--strae-oqa/"),
         ("https://host/a%20b?q=%C3%A4&t={x}", "https://host/a%20b?q=%C3%A4&t=%7Bx%7D"),
     ],
 )
@@ -51,6 +53,9 @@ def test_cleans_an_address(text: str, address: str) -> None:
         "https://[nonsense]/",
         "https://ho!st/",
         "https://a..b/",
+        "https://xn--a/",
+        "https://xn--0.example.com/",
+        "https://a.XN--b1-.example/",
         "https://" + "a" * 300,
         "https://host/" + "a" * 3000,
         "javascript:alert(1)",

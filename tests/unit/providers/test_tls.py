@@ -182,6 +182,8 @@ class TestWhatIsSaved:
             ),
             (lambda pair: {"ca": "nonsense"}, "options.ca", "no certificate"),
             (lambda pair: {"ca": pair.key + pair.certificate}, "options.ca", "private key"),
+            (lambda pair: {"server_name": "siem..example"}, "options.server_name", "from 1 to 63"),
+            (lambda pair: {"server_name": "x" * 64 + ".example"}, "options.server_name", "from 1 to 63"),
             (lambda pair: {"tls_verify": False}, "options.tls_verify", "egress.allow_insecure_tls"),
         ],
     )
@@ -214,6 +216,10 @@ class TestWhatIsSaved:
         found, message = fault(settings("http://siem.example/", **options), LENIENT)
         assert found == place
         assert "https://" in message
+
+    def test_a_name_to_pin_may_have_long_labels(self) -> None:
+        """As long as DNS lets them be."""
+        check_tls(settings(server_name="x" * 63 + ".example"), policy=LOCAL, clock=SystemClock())
 
     def test_an_operator_may_allow_not_to_verify(self) -> None:
         """Then it is taken, and a warning stands in the destination from then on."""
@@ -272,7 +278,9 @@ class TestOnTheWire:
             assert await asyncio.to_thread(os.listdir, "/proc/self/fd") == before
             assert (await shown.send(Request(f"https://siem.example:{seen.port}/", (), b""), timeout_s=5)).status == 200
 
-    @pytest.mark.parametrize("fields", [{"certificate": "x", "key": "x"}, {"ca": "x"}, {"key": "x"}])
+    @pytest.mark.parametrize(
+        "fields", [{"certificate": "x", "key": "x"}, {"ca": "x"}, {"key": "x"}, {"server_name": "a..b"}]
+    )
     async def test_what_cannot_be_used_sends_nothing(self, server: Certificate, fields: dict[str, str]) -> None:
         """Stored by whatever way, a certificate that does not load stops the attempt before a connection is made."""
         async with serving(server) as seen, transport(ca_file=str(server.ca_file)) as through:

@@ -23,6 +23,7 @@ from gateway.errors import ConfigError, ConnectFailed, EgressBlocked, TimedOut, 
 from gateway.providers.codec import Request
 from gateway.providers.egress import GuardedResolver, Lookup, SocketPlace, place_of
 from gateway.providers.faults import WireFault, explain
+from gateway.providers.http1.dial import Dialler
 from gateway.providers.tls import tls_context
 from gateway.providers.transport import USER_AGENT, HttpTransport, compress
 from tests.certificates import make_certificate
@@ -565,6 +566,17 @@ class TestFaults:
         async with listening(handle) as port, transport() as sender:
             answer = await sender.send(request(f"http://127.0.0.1:{port}/", b"x" * 20_000_000), timeout_s=5)
         assert answer.status == 413
+
+    async def test_a_name_that_cannot_be_coded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wherever it comes to light, the request is refused by a name of ours, which its worker knows."""
+
+        async def dial(*_given: object, **_named: object) -> None:
+            raise UnicodeError
+
+        monkeypatch.setattr(Dialler, "dial", dial)
+        async with transport() as sender:
+            with pytest.raises(EgressBlocked, match=r"siem\.example is not a host name"):
+                await sender.send(request("https://siem.example/"), timeout_s=5)
 
     def test_every_other_fault_has_a_name_too(self) -> None:
         """What the libraries may raise beyond the above still becomes one of ours, without their words."""

@@ -424,6 +424,14 @@ class TestDialling:
             with pytest.raises(ConnectFailed, match="cannot be resolved"):
                 await sender.send(request(f"http://{'x' * 64}.example/"), timeout_s=5)
 
+    async def test_a_name_that_cannot_be_decoded_is_a_name(self) -> None:
+        """Nobody has to read what it stands for to look it up."""
+        async with (
+            listening(answering(ANSWER)) as port,
+            transport(lookup=names(**{"xn--a": ["127.0.0.1"]})) as sender,
+        ):
+            assert (await sender.send(request(f"http://xn--a:{port}/"), timeout_s=5)).status == 200
+
     async def test_reaches_an_ipv6_address(self) -> None:
         """And names it in brackets."""
         server = Server([ANSWER])
