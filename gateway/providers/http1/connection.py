@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_answer_bytes_max", "_beside", "_body", "_body_bytes", "_cookies", "_fields", "_fields_bytes"),
+        *("_answer_bytes_max", "_beside", "_body", "_cookies", "_fields", "_fields_bytes"),
         *(
             "_has_no_body",
             "_headers",
@@ -81,8 +81,8 @@ class Connection(asyncio.Protocol):
         self._answer_bytes_max, self._has_no_body = exchange.answer_bytes_max, exchange.has_no_answer_body
         self._headers: dict[str, str] = {}
         self._cookies: list[str] = []
-        self._body: list[bytes] = []
-        self._status = self._beside = self._fields = self._fields_bytes = self._body_bytes = 0
+        self._body = bytearray()  # as one: a server that sends it by twos of bytes makes us hold no more
+        self._status = self._beside = self._fields = self._fields_bytes = 0
         self._is_complete = self._is_cut = self._is_last = False
         try:
             self._write(exchange.head, exchange.body)
@@ -166,9 +166,8 @@ class Connection(asyncio.Protocol):
         if self._is_complete:
             return
         self._beside = 0
-        self._body.append(data)
-        self._body_bytes += len(data)
-        if self._body_bytes > self._answer_bytes_max:
+        self._body += data
+        if len(self._body) > self._answer_bytes_max:
             self._is_complete = self._is_cut = self._is_last = True
 
     def on_message_complete(self) -> None:
@@ -198,8 +197,7 @@ class Connection(asyncio.Protocol):
         if self._is_last or self._transport.get_write_buffer_size():
             self._abort()
         if waiter is not None and not waiter.done():
-            body = b"".join(self._body)
-            waiter.set_result(Answer(self._status, self._headers, self._cookies, body, self._is_cut))
+            waiter.set_result(Answer(self._status, self._headers, self._cookies, bytes(self._body), self._is_cut))
         self._body.clear()  # an idle connection holds on to nothing
 
     def _end(self, error: Exception | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -64,6 +65,18 @@ class TestAnswers:
         answer = await exchange(reply)
         assert (answer.body, answer.truncated) == (b"abcde", False)
         assert "x-late" not in answer.headers
+
+    async def test_in_many_small_chunks_take_the_room_of_one(self) -> None:
+        """A server does not choose how much memory a byte of its answer costs."""
+        reply = CHUNKED + b"2\r\nok\r\n" * 200_000 + b"0\r\n\r\n"
+        tracemalloc.start()
+        try:
+            answer = await exchange(reply)
+            grown = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert answer.body == b"ok" * 200_000
+        assert grown < 6 << 20, grown
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: gzip\r\n"])
     async def test_that_last_until_the_connection_ends(self, head: bytes) -> None:
