@@ -155,7 +155,9 @@ def configure_logging(settings: Log) -> None:
     """Set structlog up for the process: JSON lines, or readable text when standard error is a terminal.
 
     Tracebacks are plain: structlog's own choice for a terminal shows local variables, and so credentials and events.
+    What aiohttp says of cookies is not heard: it repeats what the other end wrote, in lines of its own form.
     """
+    logging.getLogger("aiohttp.internal").disabled = True
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderer: Any = for_people if as_text else structlog.processors.JSONRenderer(_orjson_text)

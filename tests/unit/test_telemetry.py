@@ -9,6 +9,8 @@ from typing import Literal
 
 import pytest
 import structlog
+from aiohttp import CookieJar
+from yarl import URL
 
 from gateway.config import Log
 from gateway.telemetry import configure_logging, plain_code
@@ -59,3 +61,11 @@ def test_a_line_that_cannot_be_written_stops_nothing(
         monkeypatch.setattr(sys, "stderr", stream)
         configure_logging(Log(format=form))
         structlog.get_logger().error("log.commit_failed", error="said into the void")
+
+
+async def test_what_a_server_writes_into_cookies_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither among the lines, which have a form, nor by whoever asks to be told of everything."""
+    configure_logging(Log())
+    caplog.set_level("DEBUG")
+    CookieJar().update_cookies_from_headers(["Kanarien,vogel=1"], URL("https://siem.example/"))
+    assert "Kanarien" not in caplog.text

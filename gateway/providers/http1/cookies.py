@@ -28,6 +28,12 @@ class Cookies:
             self._jar.clear()
 
     def header(self, url: URL) -> bytes:
-        """The line for the head of a request, with its end; nothing where there is nothing to say."""
-        found = "; ".join(f"{cookie.key}={cookie.coded_value}" for cookie in self._jar.filter_cookies(url).values())
+        """The line for the head of a request, with its end; nothing where there is nothing to say.
+
+        A value goes back as it came, with its quotes or without: what the jar would write is another to most servers.
+        """
+        as_it_came = {(cookie.key, cookie.value): cookie.coded_value for cookie in self._jar}
+        found = "; ".join(
+            f"{cookie.key}={as_it_came[cookie.key, cookie.value]}" for cookie in self._jar.filter_cookies(url).values()
+        )
         return f"Cookie: {found}\r\n".encode("utf-8", "surrogateescape") if found else b""

@@ -262,6 +262,22 @@ class TestCookies:
         assert b"Cookie:" not in seen[0]
         assert b"Cookie: backend=7" in seen[1]
 
+    @pytest.mark.parametrize(
+        "cookie",
+        [
+            *(b"AWSALB=mB7h3/0Jq+Zk2Q==", b'GCLB="CO/x=="', b"a=b,c", b'a={"k":1}', b"a=b\\x", b"a="),
+            "a=é".encode(),
+        ],
+    )
+    async def test_come_back_as_they_came(self, cookie: bytes) -> None:
+        """Base64, quotes and other text that Python would write in another way: a balancer compares the bytes."""
+        seen: list[bytes] = []
+        first = OK + b"Set-Cookie: " + cookie + b"; Path=/\r\n\r\nok"
+        async with listening(answering(first, OK + b"\r\nok", requests=seen)) as port, transport() as sender:
+            for _ in range(2):
+                await sender.send(request(f"http://127.0.0.1:{port}/"), timeout_s=5)
+        assert b"\r\nCookie: " + cookie + b"\r\n" in seen[1]
+
     async def test_stay_within_one_transport(self) -> None:
         """Another destination at the same host is another client."""
         seen: list[bytes] = []
