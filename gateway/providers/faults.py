@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 
 from yarl import URL
 
 from gateway.errors import ConnectFailed, EgressBlocked, TimedOut, TlsFailed, TransportError
 from gateway.providers.egress import ForbiddenAddress
+
+_ANY_REFUSAL = "SSLV3_ALERT_HANDSHAKE_FAILURE"  # in the handshake it may also be about ciphers
+_REFUSAL = re.compile(rf"[A-Z0-9]+_ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)|{_ANY_REFUSAL}")
 
 
 class WireFault(Exception):
@@ -79,14 +83,26 @@ def explain(error: Exception, url: URL, *, timeout_s: float, connect_timeout_s: 
     return kind(words)
 
 
+def refuses_certificate(error: Exception | None) -> bool:
+    """Whether the server, once the handshake was over for us, would not have us with the certificate we showed, or
+    without one. TLS 1.3 has no other time to say so, and in 1.2 the handshake itself fails.
+    """
+    return isinstance(error, ssl.SSLError) and _REFUSAL.fullmatch(error.reason or "") is not None
+
+
 def _tls_words(error: ssl.SSLError, host: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(".")
         return f"the certificate of {host} is not valid: {reason}; options.ca or delivery.ca_file can name an authority"
     if error.reason == "WRONG_VERSION_NUMBER":
         return f"{host} does not speak TLS; check the port, or whether the endpoint is http://"
-    reason = str(error.reason or "handshake failed").replace("_", " ").lower()
-    return f"no secure connection to {host}: {reason}"
+    if refuses_certificate(error) and error.reason != _ANY_REFUSAL:
+        return f"{host} refuses the client certificate or lacks one: {_plain(error)}; check client_certificate"
+    return f"no secure connection to {host}: {_plain(error)}"
+
+
+def _plain(error: ssl.SSLError) -> str:
+    return str(error.reason or "handshake failed").replace("_", " ").lower()
 
 
 def _system_words(error: OSError) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 import httptools
 
-from gateway.providers.faults import BrokenOff, NotHttp
+from gateway.providers.faults import BrokenOff, NotHttp, refuses_certificate
 
 HEAD_BYTES_MAX = 64 << 10  # also of what comes between the pieces of a body, and behind it
 HEADERS_MAX = 128
@@ -73,7 +73,8 @@ class Connection(asyncio.Protocol):
     def ask(self, exchange: Exchange, timeout_s: float) -> asyncio.Future[Answer]:
         """Send a request. Of an idle connection, once at a time; the answer has come when the future is done.
 
-        It fails with TimeoutError, BrokenOff, NotHttp or ConnectionResetError; then, or when the connection is to be
+        It fails with TimeoutError, BrokenOff, NotHttp, ConnectionResetError or, where the server refuses our
+        certificate, ssl.SSLError; then, or when the connection is to be
         used no more, it has been closed. Who no longer wants the answer closes the connection.
         """
         self._waiter = waiter = self._loop.create_future()
@@ -207,6 +208,8 @@ class Connection(asyncio.Protocol):
         elif error is None and self._status and not _has_length(self._headers):
             self._is_last = True
             self._finish()
+        elif error is not None and refuses_certificate(error):
+            self._fail(error)
         else:
             self._fail(BrokenOff() if self._status else ConnectionResetError("closed by the server"), error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -110,6 +111,17 @@ async def serving(made: Certificate, *, clients: Certificate | None = None) -> A
         listening.close()
         for writer in open_ones:
             writer.transport.abort()
+
+
+def refuse(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """One handshake that fails, with its alert; blocks until the client has gone."""
+    accepted, _ = listener.accept()
+    secured = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+    with contextlib.suppress(ssl.SSLError):
+        secured.do_handshake()
+    with socket.socket(fileno=secured.detach()) as bare, contextlib.suppress(ConnectionError):
+        while bare.recv(65536):
+            pass
 
 
 async def lookup(_host: str, _port: int, _family: object) -> list[str]:
@@ -262,9 +274,34 @@ class TestOnTheWire:
             assert await send(through, shown, seen.port) == 200
             stranger = settings(ca=server.ca, certificate=server.certificate, key=server.key)
             for refused in (settings(ca=server.ca), stranger):
-                with pytest.raises(ConnectFailed, match=r"siem\.example"):  # TLS 1.3 refuses after the handshake
+                with pytest.raises(ConnectFailed, match=r"siem\.example"):  # asyncio's server does not say why
                     await send(through, refused, seen.port)
         assert seen.clients == ["client.example"]
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize("shows_one", [True, False], ids=["of another authority", "none"])
+    async def test_a_server_that_refuses_the_client_certificate_waits_for_an_operator(
+        self, server: Certificate, client: Certificate, version: ssl.TLSVersion, shows_one: bool
+    ) -> None:
+        """Whether it says so in the handshake, as in 1.2, or after it was over for us, as in 1.3."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server.chain_file)
+        context.minimum_version = context.maximum_version = version
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client.ca_file)
+        shown = settings(
+            ca=server.ca,
+            certificate=server.certificate if shows_one else "",
+            key=server.key if shows_one else "",
+        )
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            refusing = asyncio.create_task(asyncio.to_thread(refuse, listener, context))
+            async with transport() as through:
+                with pytest.raises(TlsFailed, match=r"siem\.example:\d+") as caught:
+                    await send(through, shown, listener.getsockname()[1])
+            await refusing
+        if shows_one or version == ssl.TLSVersion.TLSv1_3:
+            assert "refuses the client certificate or lacks one" in str(caught.value)
 
     async def test_no_certificate_is_left_in_a_file(
         self, server: Certificate, client: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
