@@ -7,7 +7,8 @@ connection here is the loop's protocol itself, one request after another, with l
   keeps what can be used again; ``dial`` makes new connections, where the guard of ``egress`` stands; ``cookies`` brings
   a load balancer's cookies back.
 - A request goes out once: what becomes of it on a lost connection is for the caller to decide.
-- A connection is used again only after an answer that was read to its end, by a server that keeps it open. Bytes that
+- A connection is used again only after an answer that was read to its end, by a server that keeps it open, to a
+  request that was sent to its end; over TLS, where that cannot be told, not after one that refuses a body. Bytes that
   come unasked close it.
 - What a server can make us hold is bounded: the head of an answer, everything beside the bytes of its body, and the
   body at the request's own bound.

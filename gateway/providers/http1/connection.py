@@ -14,7 +14,9 @@ HEAD_BYTES_MAX = 64 << 10  # also of what comes between the pieces of a body, an
 HEADERS_MAX = 128
 
 _JOINED_BYTES_MAX = 64 << 10  # a body up to this is copied behind its head, so that both are one write
+_AT_ONCE_BYTES_MAX = 16 << 10  # a body up to this fits into any socket's buffer
 _INTERIM, _FINAL = 100, 200  # answers with a status between these are followed by another
+_NOT_TAKEN = 300  # from here on an answer may be given without the body having been read
 
 
 class Exchange(NamedTuple):
@@ -47,6 +49,7 @@ class Connection(asyncio.Protocol):
         *(
             "_has_no_body",
             "_headers",
+            "_is_at_once",
             "_is_complete",
             "_is_cut",
             "_is_last",
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter = self._loop.create_future()
         self._timer = self._loop.call_later(timeout_s, self._run_out_of_time)
         self._answer_bytes_max, self._has_no_body = exchange.answer_bytes_max, exchange.has_no_answer_body
+        self._is_at_once = len(exchange.body) <= _AT_ONCE_BYTES_MAX
         self._headers: dict[str, str] = {}
         self._cookies: list[str] = []
         self._body = bytearray()  # as one: a server that sends it by twos of bytes makes us hold no more
@@ -194,12 +198,21 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         waiter, self._waiter = self._waiter, None
         self._stop_timer()
-        # An answer to a request that is not sent to its end: who knows what the server makes of the rest.
-        if self._is_last or self._transport.get_write_buffer_size():
+        if self._is_last or self._may_be_unsent():
             self._abort()
         if waiter is not None and not waiter.done():
             waiter.set_result(Answer(self._status, self._headers, self._cookies, bytes(self._body), self._is_cut))
         self._body.clear()  # an idle connection holds on to nothing
+
+    def _may_be_unsent(self) -> bool:
+        """Whether the answer may have come before the end of the request went out: who knows what the server makes of
+        the rest. Over TLS nobody tells what waits behind the encryption, so there an answer other than 2xx to more than
+        a small body is the last of its connection.
+        """
+        if self._transport.get_write_buffer_size():
+            return True
+        may_be_early = self._status >= _NOT_TAKEN and not self._is_at_once
+        return may_be_early and self._transport.get_extra_info("ssl_object") is not None
 
     def _end(self, error: Exception | None) -> None:
         """The server sends no more: to some answers that is the end."""

@@ -41,6 +41,14 @@ class Server:
             self.ended += 1
 
 
+def both_ends(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of a server that is siem.example, and of who trusts it."""
+    made = make_certificate(folder, "siem.example")
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(made.chain_file)
+    return theirs, tls_context(str(made.ca_file))
+
+
 async def until(check: Check) -> None:
     while not check():
         await asyncio.sleep(0.001)
@@ -277,9 +285,17 @@ class TestUse:
                 await sender.send(asked, timeout_s=5)
         assert (server.connections, len(server.requests)) == (1, 2)
 
-    async def test_an_answer_to_half_a_request_is_the_last_of_its_connection(self) -> None:
+    @pytest.mark.parametrize(
+        ("is_secured", "body_bytes"),
+        [(False, 20_000_000), (True, 20_000_000), (True, 100_000)],
+        ids=["plain", "tls", "tls, in the buffers"],
+    )
+    async def test_an_answer_to_half_a_request_is_the_last_of_its_connection(
+        self, tmp_path: Path, is_secured: bool, body_bytes: int
+    ) -> None:
         """The server may take the rest of the body for another request."""
         seen = Server()
+        theirs, ours = await asyncio.to_thread(both_ends, tmp_path)
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             seen.connections += 1
@@ -287,11 +303,26 @@ class TestUse:
             writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
             await asyncio.Event().wait()
 
-        async with listening(handle) as port, transport() as sender:
+        async with (
+            listening(handle, tls=theirs if is_secured else None) as port,
+            transport(tls=ours, lookup=names(siem_example=["127.0.0.1"])) as sender,
+        ):
             for _ in range(2):
-                asked = request(f"http://127.0.0.1:{port}/", b"x" * 20_000_000)
+                asked = request(f"http{'s' * is_secured}://siem.example:{port}/", b"x" * body_bytes)
                 assert (await sender.send(asked, timeout_s=5)).status == 413
         assert seen.connections == 2
+
+    async def test_a_refusal_of_a_small_request_is_not_the_last_over_tls(self, tmp_path: Path) -> None:
+        """A server that has enough for now does not cost a handshake for each event."""
+        server = Server([b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n"] * 2)
+        theirs, ours = await asyncio.to_thread(both_ends, tmp_path)
+        async with (
+            listening(server, tls=theirs) as port,
+            transport(tls=ours, lookup=names(siem_example=["127.0.0.1"])) as sender,
+        ):
+            for _ in range(2):
+                assert (await sender.send(request(f"https://siem.example:{port}/"), timeout_s=5)).status == 429
+        assert server.connections == 1
 
     @pytest.mark.parametrize("is_secured", [False, True], ids=["plain", "tls"])
     async def test_a_large_body_arrives_whole(self, tmp_path: Path, is_secured: bool) -> None:
@@ -299,10 +330,7 @@ class TestUse:
         body = bytes(range(256)) * 12_000
         got: list[bytes] = []
         opened: list[object] = []
-        made = await asyncio.to_thread(make_certificate, tmp_path, "siem.example")
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(made.chain_file)
-        ours = await asyncio.to_thread(tls_context, str(made.ca_file))
+        theirs, ours = await asyncio.to_thread(both_ends, tmp_path)
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             opened.append(writer)
@@ -313,7 +341,7 @@ class TestUse:
                 await writer.drain()
 
         async with (
-            listening(handle, tls=context if is_secured else None) as port,
+            listening(handle, tls=theirs if is_secured else None) as port,
             transport(tls=ours, lookup=names(siem_example=["127.0.0.1"])) as sender,
         ):
             asked = request(f"http{'s' * is_secured}://siem.example:{port}/", body)
