@@ -37,6 +37,11 @@ GZIP_LEVEL = 1  # of isal's four: a fifth larger than zlib's default at a tenth 
 INLINE_BYTES_MAX = 16 << 10  # compressing more than this is worth the way to a thread
 
 _GZIP_WINDOW_BITS = 31
+_EITHER_WINDOW_BITS = zlib.MAX_WBITS | 32  # tells gzip and zlib apart by the first bytes
+_RAW_WINDOW_BITS = -zlib.MAX_WBITS
+_MEMBER = b"\x1f\x8b"
+_MEMBERS_MAX = 64  # each costs a copy of what follows it
+_DAMAGED = "the reply's compression is damaged"
 _CLOSED = "the connections of this destination are closed"
 
 
@@ -218,12 +223,32 @@ def compress(body: bytes) -> bytes:
 
 def _decoded(answer: Answer, bytes_max: int) -> tuple[bytes, bool]:
     """The body, cut at ``bytes_max``. Some servers and proxies compress although they were asked not to."""
-    encoding = answer.headers.get("content-encoding")
-    if encoding is None or encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if not answer.body or encoding not in {"gzip", "x-gzip", "deflate"}:
         return answer.body[:bytes_max], answer.is_cut
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # tells gzip and zlib apart by the first bytes
     try:
-        decoded = decoder.decompress(answer.body, bytes_max + 1)
+        decoded, is_whole = _inflated(answer.body, bytes_max, _EITHER_WINDOW_BITS)
     except zlib.error as error:
-        raise BrokenOff("the reply's compression is damaged") from error
-    return decoded[:bytes_max], answer.is_cut or len(decoded) > bytes_max or not decoder.eof
+        if encoding != "deflate":
+            raise BrokenOff(_DAMAGED) from error
+        try:
+            decoded, is_whole = _inflated(answer.body, bytes_max, _RAW_WINDOW_BITS)  # as many servers take the word
+        except zlib.error:
+            raise BrokenOff(_DAMAGED) from error
+    return decoded[:bytes_max], answer.is_cut or not is_whole
+
+
+def _inflated(body: bytes, bytes_max: int, window_bits: int) -> tuple[bytes, bool]:
+    """At most one byte beyond ``bytes_max``, and whether that is all there is. What follows the last member of gzip and
+    is none is padding.
+    """
+    found, rest = bytearray(), body
+    for _ in range(_MEMBERS_MAX):
+        decoder = zlib.decompressobj(window_bits)
+        found += decoder.decompress(rest, bytes_max + 1 - len(found))
+        if not decoder.eof or len(found) > bytes_max:
+            return bytes(found), False
+        rest = decoder.unused_data
+        if not rest.startswith(_MEMBER):
+            return bytes(found), True
+    return bytes(found), False

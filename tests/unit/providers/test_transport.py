@@ -197,6 +197,40 @@ class TestReplies:
             answer = await sender.send(request(receiver.endpoint, b"{}"), timeout_s=5)
             assert (answer.body, answer.truncated) == (b'{"code":0}', False)
 
+    @pytest.mark.parametrize(
+        ("encoding", "content", "body"),
+        [
+            ("gzip", gzip.compress(b'{"code"') + gzip.compress(b":0}"), b'{"code":0}'),
+            ("gzip", gzip.compress(b'{"code":0}') + bytes(8), b'{"code":0}'),
+            ("deflate", zlib.compress(b'{"code":0}', wbits=-zlib.MAX_WBITS), b'{"code":0}'),
+            ("gzip", b"", b""),
+        ],
+        ids=["two members", "padded", "raw deflate", "empty"],
+    )
+    async def test_are_decoded_in_every_form_that_is_met(self, encoding: str, content: bytes, body: bytes) -> None:
+        """A reply that says that the events were taken is not misread, or they would be sent again and again."""
+        script = always(Respond(200, content, {"Content-Encoding": encoding}))
+        async with SplunkReceiver(script=script) as receiver, transport() as sender:
+            answer = await sender.send(request(receiver.endpoint, b"{}"), timeout_s=5)
+            assert (answer.body, answer.truncated) == (body, False)
+
+    @pytest.mark.parametrize(
+        ("content", "body"),
+        [
+            (gzip.compress(b"0" * 600) + gzip.compress(b"0" * 600), b"0" * 1_000),
+            (gzip.compress(b"0" * 1_000) + gzip.compress(b"0"), b"0" * 1_000),
+            (gzip.compress(b"") * 10_000 + gzip.compress(b"0"), b""),
+        ],
+        ids=["beyond the cap", "one beyond the cap", "of ever more members"],
+    )
+    async def test_are_cut_over_all_members(self, content: bytes, body: bytes) -> None:
+        """A member more does not begin the cap anew, and thousands of empty ones do not hold up the others."""
+        reply = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+        async with listening(answering(reply)) as port, transport() as sender:
+            asked = request(f"http://127.0.0.1:{port}/", reply_bytes_max=300_000 if not body else 1_000)
+            answer = await sender.send(asked, timeout_s=5)
+        assert (answer.body, answer.truncated) == (body, True)
+
     async def test_do_not_swell_beyond_the_cap(self) -> None:
         """A small compressed reply that stands for a huge one is cut like the huge one."""
         bomb = gzip.compress(b"0" * 20_000_000)
@@ -243,9 +277,10 @@ class TestReplies:
                 tracemalloc.stop()
         assert grown < 8 << 20, (grown, sent)
 
-    async def test_with_damaged_compression_are_no_answer(self) -> None:
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+    async def test_with_damaged_compression_are_no_answer(self, encoding: str) -> None:
         """Bytes that claim to be gzip and are not cannot be read."""
-        script = always(Respond(200, b"not gzip", {"Content-Encoding": "gzip"}))
+        script = always(Respond(200, b"not gzip", {"Content-Encoding": encoding}))
         async with SplunkReceiver(script=script) as receiver, transport() as sender:
             with pytest.raises(ConnectFailed):
                 await sender.send(request(receiver.endpoint, b"{}"), timeout_s=5)
