@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -99,6 +100,18 @@ class Connection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Another request may be sent."""
         return self.is_open and self._waiter is None
+
+    def has_unread(self) -> bool:
+        """Whether bytes or an end wait that the loop has not come to read. Asks the system, which takes a microsecond.
+
+        A busy loop sends a request before it reads what came unasked, which would then be taken for the answer.
+        """
+        held = self._transport.get_extra_info("socket")
+        if held is None or held.fileno() < 0:
+            return True  # over TLS the socket may be gone a turn of the loop before connection_lost
+        waiting = select.poll()
+        waiting.register(held, select.POLLIN)
+        return bool(waiting.poll(0))
 
     @property
     def transport(self) -> asyncio.Transport:

@@ -38,12 +38,15 @@ class Pool:
             self._all.add(connection)
 
     def take(self, key: Key) -> Connection | None:
-        """The one that was used last, for it is the one that the server will close last."""
+        """The one that was used last, for it is the one that the server will close last. Those on which the server has
+        said something unasked are closed.
+        """
         idle = self._idle.get(key)
         while idle:
             connection = idle.pop()
-            if connection.is_idle:
+            if connection.is_idle and not connection.has_unread():
                 return connection
+            connection.close()
         return None
 
     def give_back(self, key: Key, connection: Connection) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,8 +16,10 @@ import pytest
 from gateway.errors import ConnectFailed, EgressBlocked, TimedOut
 from gateway.providers.codec import Reply, Request
 from gateway.providers.http1.connection import Answer, Connection, Exchange
+from gateway.providers.http1.pool import Key, Pool
 from gateway.providers.tls import tls_context
 from tests.certificates import make_certificate
+from tests.unit.providers.http1.test_any_bytes import Socket
 from tests.unit.providers.test_transport import LOCAL, OK, answering, listening, names, request, transport
 
 ANSWER = OK + b"\r\nok"
@@ -238,6 +243,66 @@ class TestUse:
             await until(lambda: server.ended == 1)
             assert (await sender.send(asked, timeout_s=5)).status == 200
         assert server.connections == 2
+
+    @pytest.mark.parametrize("is_secured", [False, True], ids=["plain", "tls"])
+    @pytest.mark.parametrize("unasked", [ANSWER, b""], ids=["an answer", "the end"])
+    async def test_bytes_that_the_loop_has_not_read_are_no_answer(
+        self, tmp_path: Path, is_secured: bool, unasked: bytes
+    ) -> None:
+        """They came before the request, whenever a busy loop comes to read them."""
+        go, said = threading.Event(), threading.Event()
+        theirs, ours = await asyncio.to_thread(both_ends, tmp_path)
+
+        def accepted(listener: socket.socket) -> socket.socket:
+            made, _ = listener.accept()
+            return theirs.wrap_socket(made, server_side=True) if is_secured else made
+
+        def serve(listener: socket.socket) -> None:
+            with contextlib.suppress(OSError), accepted(listener) as first:
+                first.recv(65536)
+                first.sendall(ANSWER)
+                go.wait()
+                first.sendall(unasked)
+                if not unasked:
+                    first.shutdown(socket.SHUT_WR)
+                said.set()
+                with accepted(listener) as second:
+                    second.recv(65536)
+                    second.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+            async with transport(tls=ours, lookup=names(siem_example=["127.0.0.1"])) as sender:
+                asked = request(f"http{'s' * is_secured}://siem.example:{listener.getsockname()[1]}/")
+                try:
+                    first = await sender.send(asked, timeout_s=5)
+                    go.set()
+                    said.wait()  # and the loop reads nothing meanwhile
+                    second = await sender.send(asked, timeout_s=5)
+                finally:
+                    listener.shutdown(socket.SHUT_RDWR)
+                    await serving
+        assert (first.status, second.status) == (200, 202)
+
+    @pytest.mark.parametrize("is_known", [False, True], ids=["no socket", "a closed one"])
+    async def test_one_whose_socket_has_gone_is_not_used(self, is_known: bool) -> None:
+        """Also while its end is still to be told."""
+        closed = socket.socket()
+        closed.close()
+
+        class Gone(Socket):
+            def get_extra_info(self, name: str, default: object = None) -> object:
+                return closed if is_known and name == "socket" else default
+
+        pool = Pool(asyncio.get_running_loop(), idle_s=30)
+        key = Key("https", "siem.example", 443, None)
+        connection = pool.make()
+        connection.connection_made(Gone())
+        pool.add(connection)
+        pool.give_back(key, connection)
+        assert pool.take(key) is None
+        assert not connection.is_open
+        pool.close()
 
     async def test_one_that_the_server_closed_is_not_used(self) -> None:
         """Once that is known; the request goes out on a new one."""
