@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
         """Send a request. Of an idle connection, once at a time; the answer has come when the future is done.
 
         It fails with TimeoutError, BrokenOff, NotHttp, ConnectionResetError or, where the server refuses our
-        certificate, ssl.SSLError; then, or when the connection is to be
-        used no more, it has been closed. Who no longer wants the answer closes the connection.
+        certificate, ssl.SSLError; then, or when the connection is to be used no more, it has been closed. Who no longer
+        wants the answer closes the connection.
         """
         self._waiter = waiter = self._loop.create_future()
         self._timer = self._loop.call_later(timeout_s, self._run_out_of_time)

@@ -33,7 +33,6 @@ class Cookies:
         A value goes back as it came, with its quotes or without: what the jar would write is another to most servers.
         """
         as_it_came = {(cookie.key, cookie.value): cookie.coded_value for cookie in self._jar}
-        found = "; ".join(
-            f"{cookie.key}={as_it_came[cookie.key, cookie.value]}" for cookie in self._jar.filter_cookies(url).values()
-        )
+        chosen = self._jar.filter_cookies(url).values()
+        found = "; ".join(f"{c.key}={as_it_came.get((c.key, c.value), c.coded_value)}" for c in chosen)
         return f"Cookie: {found}\r\n".encode("utf-8", "surrogateescape") if found else b""
