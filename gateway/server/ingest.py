@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from email.message import EmailMessage
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -22,14 +23,15 @@ from gateway.queue import Subject, SubjectKind
 from gateway.server.answers import Answer, told
 from gateway.server.body import Source, pieces, source_of
 from gateway.server.call import Call, Parts
+from gateway.server.elements import cutting
 from gateway.server.lines import Piece, cut
 from gateway.server.problems import ProblemEntry, answer_to, problem_answer
-from gateway.server.white_space import without_white_space
 
 APPENDS_IN_FLIGHT_MAX = 4
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 _LONG_LINE_KEPT_BYTES = 4096
 _CONTENT_TYPE_CHARS_MAX = 128  # the library takes time by the square of it
+_Result = TypeVar("_Result")
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -166,7 +168,8 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
                 text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
                 raise RequestRejected(text, status=413)
             held.append(piece)
-        checked = await _gently(checking_objects(_objects(b"".join(held)), rules))
+        objects = await _gently(cutting(b"".join(held), event_bytes_max=rules.event_bytes_max))
+        checked = await _gently(checking_objects(objects, rules))
         if checked.entries:
             await parts.queue.append(checked.entries)
     _count(tally, checked)
@@ -175,30 +178,13 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     return tally.answer()
 
 
-async def _gently(steps: Iterator[Checked | None]) -> Checked:
+async def _gently(steps: Iterator[_Result | None]) -> _Result:
     """Other requests go on between the steps: a body of nothing but rubbish takes longest to be checked."""
-    for checked in steps:
-        if checked is not None:
-            return checked
+    for result in steps:
+        if result is not None:
+            return result
         await asyncio.sleep(0)
     raise AssertionError("the last step is the result")
-
-
-def _objects(body: bytes) -> list[bytes]:
-    """The bytes of each element, or of the one object, on one line. Raises RequestRejected for what is no JSON."""
-    text = body.strip(b" \t\r\n")
-    is_array = text.startswith(b"[")
-    if not is_array and b"\n" not in text:
-        return [text]
-    try:  # before any white space goes: without it "1 2" would become a number
-        elements = msgspec.json.decode(text if is_array else b"[%b]" % text, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        noun = "a JSON array" if is_array else "one JSON object"
-        raise RequestRejected(f"the body is not {noun}: {error}", status=400) from None
-    if not is_array and len(elements) != 1:
-        raise RequestRejected("the body is not one JSON object: send several as an array, or as NDJSON", status=400)
-    raw = (bytes(element).strip() for element in elements)
-    return [without_white_space(element) if b"\n" in element else element for element in raw]
 
 
 def _count(tally: _Tally, checked: Checked) -> None:

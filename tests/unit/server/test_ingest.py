@@ -110,6 +110,14 @@ async def test_elements_of_an_array_stand_for_themselves(gateway: Gateway) -> No
     assert await stored(consumer) == [event(), event(4)]
 
 
+async def test_an_array_of_more_than_can_be_events_is_refused_as_a_whole(gateway: Gateway) -> None:
+    """400 that says so, and nothing of it is taken."""
+    consumer = await gateway.watch()
+    answer = await post_json(gateway, b"[" + event() + b",0" * 50_000 + b"]")
+    assert (answer.status, "more elements than" in answer.detail) == (400, True)
+    assert await stored(consumer) == []
+
+
 async def test_bad_lines_do_not_keep_good_ones_out(gateway: Gateway) -> None:
     """207: each refused line with its number over the whole body, its id where it can be read, and what is wrong."""
     consumer = await gateway.watch()
