@@ -31,6 +31,7 @@ APPENDS_IN_FLIGHT_MAX = 4
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 _LONG_LINE_KEPT_BYTES = 4096
 _CONTENT_TYPE_CHARS_MAX = 128  # the library takes time by the square of it
+_FIRST_SHARE_BYTES = 64 << 10
 _Result = TypeVar("_Result")
 
 
@@ -160,13 +161,15 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     held: list[bytes] = []
     size = 0
     declared = source.length if source.encoding == "identity" else None
-    async with parts.budget.hold(limit if declared is None else min(declared, limit)):
+    first_share = min(_FIRST_SHARE_BYTES, limit if declared is None else declared)
+    async with parts.budget.hold(first_share) as share:  # what is announced but does not come keeps nobody out
         body = pieces(source, timeout_s=parts.server.body_timeout_s, small_bytes=limit, is_stopping=parts.stopping)
         async for piece in body:
             size += len(piece)
             if size > limit:
                 text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
                 raise RequestRejected(text, status=413)
+            share.grow(size)
             held.append(piece)
         objects = await _gently(cutting(b"".join(held), event_bytes_max=rules.event_bytes_max))
         checked = await _gently(checking_objects(objects, rules))

@@ -193,6 +193,31 @@ async def test_an_array_must_fit_in_memory(start: Start) -> None:
     assert (await gateway.post(b"\n".join(lines))).json["accepted"] == 1_000
 
 
+async def test_an_array_that_does_not_come_keeps_nobody_out(start: Start) -> None:
+    """What a sender announces counts once it is there; who then finds no room is told to come again."""
+    gateway = await start(ingest=Ingest(body_bytes_max=Bytes(1 << 20), buffered_bytes_max=Bytes(1 << 20)))
+    half = b"[" + b" " * (600 << 10)
+    go_on, end = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield half[:100]
+        await go_on.wait()
+        yield half[100:]
+        await end.wait()
+        yield event() + b"]"
+
+    posting = {
+        asyncio.create_task(gateway.ask("POST", "/v1/audit/events", data=slowly(), headers=JSON)) for _ in range(2)
+    }
+    await asyncio.sleep(0.1)
+    assert (await post_json(gateway, half + event(2) + b"]")).status == 202
+    go_on.set()
+    (refused,), (other,) = await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+    end.set()
+    assert (refused.result().status, int(refused.result().headers["Retry-After"]) > 0) == (503, True)
+    assert (await other).status == 202
+
+
 @pytest.mark.parametrize(
     "content_type",
     [
