@@ -26,6 +26,17 @@ class Share:
         """
         self.size_bytes = self._budget.grown(self.size_bytes, size_bytes)
 
+    def part(self, size_bytes: int) -> Share:
+        """So many of its bytes, or all that it has, as a share of its own, which must be given back on its own."""
+        size = min(size_bytes, self.size_bytes)
+        self.size_bytes -= size
+        return Share(self._budget, size)
+
+    def give_back(self) -> None:
+        """It holds nothing any more."""
+        size, self.size_bytes = self.size_bytes, 0
+        self._budget.take_back(size)
+
 
 class Budget:
     """First come, first served; a request larger than the whole budget waits until it has all of it."""
@@ -42,8 +53,11 @@ class Budget:
         try:
             yield share
         finally:
-            self._free += share.size_bytes
-            self._admit()
+            share.give_back()
+
+    def take_back(self, size_bytes: int) -> None:
+        self._free += size_bytes
+        self._admit()
 
     def grown(self, held_bytes: int, size_bytes: int) -> int:
         """What is held of the budget when ``held_bytes`` have grown to ``size_bytes``. Those that wait are passed: they

@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from email.message import EmailMessage
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from gateway.destinations.store import ApiKey
-from gateway.errors import Overloaded, RequestRejected
+from gateway.errors import Overloaded, QueueUnavailable, RequestRejected
 from gateway.event import Checked, Rejection, Rules, checking, checking_objects
 from gateway.queue import Subject, SubjectKind
 from gateway.server.answers import Answer, told
 from gateway.server.body import Source, pieces, source_of
+from gateway.server.buffering import Share
 from gateway.server.call import Call, Parts
 from gateway.server.elements import cutting
 from gateway.server.lines import Piece, cut
@@ -160,9 +161,7 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     limit = parts.ingest.body_bytes_max
     held: list[bytes] = []
     size = 0
-    declared = source.length if source.encoding == "identity" else None
-    first_share = min(_FIRST_SHARE_BYTES, limit if declared is None else declared)
-    async with parts.budget.hold(first_share) as share:  # what is announced but does not come keeps nobody out
+    async with parts.budget.hold(_first_share_of(source)) as share:
         body = pieces(source, timeout_s=parts.server.body_timeout_s, small_bytes=limit, is_stopping=parts.stopping)
         async for piece in body:
             size += len(piece)
@@ -179,6 +178,12 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     if checked.rejections and checked.accepted:
         await _quarantine(parts, caller, checked.rejections)
     return tally.answer()
+
+
+def _first_share_of(source: Source) -> int:
+    """Of the memory, before anything is read. What is announced but does not come keeps nobody out."""
+    declared = source.length if source.encoding == "identity" else None
+    return _FIRST_SHARE_BYTES if declared is None else min(_FIRST_SHARE_BYTES, declared)
 
 
 async def _gently(steps: Iterator[_Result | None]) -> _Result:
@@ -211,11 +216,13 @@ class _Intake:
         self._not_taken = 0
         self._kept_back: list[Rejection] = []
         self._kept_back_bytes = 0
-        self._admitted = asyncio.Event()
-        self._admitted.set()
+        self._slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
 
     async def run(self) -> Answer:
-        slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
+        async with self._parts.budget.hold(_first_share_of(self._source)) as share:
+            return await self._run(share)
+
+    async def _run(self, share: Share) -> Answer:
         broken: RequestRejected | None = None
         ingest = self._parts.ingest
         body = pieces(
@@ -226,10 +233,14 @@ class _Intake:
         )
         async with asyncio.TaskGroup() as group:
             try:
-                async for piece in cut(body, piece_bytes=ingest.piece_bytes, line_bytes_max=ingest.event_bytes_max):
-                    await slots.acquire()
-                    await self._work(piece, group, slots)
-                    await self._admitted.wait()  # a piece without its share of the memory is the last that is read
+                async for piece in cut(
+                    body,
+                    piece_bytes=ingest.piece_bytes,
+                    line_bytes_max=ingest.event_bytes_max,
+                    hold=partial(self._hold, share),
+                ):
+                    await self._slots.acquire()
+                    await self._work(piece, group, share.part(len(piece.text)))
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
             except Overloaded as error:
@@ -257,39 +268,58 @@ class _Intake:
         text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
         self._tally.note(ProblemEntry(line=self._not_taken_from, id=None, message=text), self._not_taken)
 
-    async def _work(self, piece: Piece, group: asyncio.TaskGroup, slots: asyncio.Semaphore) -> None:
+    async def _hold(self, share: Share, size_bytes: int) -> None:
+        """Where there is no room, once the pieces under way have given theirs back. Raises QueueUnavailable."""
+        try:
+            share.grow(size_bytes)
+        except QueueUnavailable:
+            for _ in range(APPENDS_IN_FLIGHT_MAX):
+                await self._slots.acquire()
+            for _ in range(APPENDS_IN_FLIGHT_MAX):
+                self._slots.release()
+            share.grow(size_bytes)
+
+    async def _work(self, piece: Piece, group: asyncio.TaskGroup, share: Share) -> None:
+        """The piece's share, and the slot, come back when it is stored or refused."""
+
+        def end(_: object = None) -> None:
+            share.give_back()
+            self._slots.release()
+
+        try:
+            first_line = self._line
+            checked = await self._checked(piece)
+        except BaseException:
+            end()
+            raise
+        if checked is not None and checked.entries:
+            group.create_task(self._append(checked, first_line)).add_done_callback(end)  # also if it never begins
+        else:
+            end()
+
+    async def _checked(self, piece: Piece) -> Checked | None:
+        """None where nothing of it is to be stored."""
         if piece.is_too_long:
             message = f"the event has more than the {self._rules.event_bytes_max} bytes that one may have"
             self._refuse([Rejection(self._line, None, message, piece.text[:_LONG_LINE_KEPT_BYTES])], 1)
             self._line += 1
-            slots.release()
-            return
+            return None
         checked = await _gently(checking(piece.text, self._rules, first_line=self._line))
         first_line, self._line = self._line, self._line + checked.lines
         if self._overload is not None:
             self._skip(first_line, checked)
-            slots.release()
-            return
+            return None
         self._refuse(checked.rejections, checked.rejected)
-        if checked.entries:
-            self._admitted.clear()
-            group.create_task(self._append(checked, first_line, slots))
-        else:
-            slots.release()
+        return checked
 
-    async def _append(self, checked: Checked, first_line: int, slots: asyncio.Semaphore) -> None:
+    async def _append(self, checked: Checked, first_line: int) -> None:
         try:
-            size = sum(len(entry.payload) for entry in checked.entries)
-            async with self._parts.budget.hold(size):
-                self._admitted.set()
-                await self._parts.queue.append(checked.entries)
+            await self._parts.queue.append(checked.entries)
             self._tally.accepted += checked.accepted
-            self._tally.accepted_bytes += size
+            self._tally.accepted_bytes += sum(len(entry.payload) for entry in checked.entries)
         except Overloaded as error:
             self._overload = error
             self._skip(first_line, checked)
-        finally:
-            slots.release()
 
     def _skip(self, first_line: int, checked: Checked) -> None:
         self._not_taken_from = min(first_line, self._not_taken_from or first_line)

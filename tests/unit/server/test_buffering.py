@@ -141,6 +141,25 @@ async def test_a_share_grows_at_once_or_not_at_all() -> None:
     await end([last])
 
 
+async def test_a_part_of_a_share_comes_back_on_its_own() -> None:
+    """Once, and the rest with the share; more than it has is all of it."""
+    budget = Budget(100)
+    async with budget.hold(100) as share:
+        part, rest = share.part(60), share.part(1_000)
+        assert (share.size_bytes, part.size_bytes, rest.size_bytes) == (0, 60, 40)
+        part.give_back()
+        part.give_back()
+        made = await holders(budget, 60, 1)
+        assert held(made) == [True, False]
+        rest.give_back()
+        await settle()
+        assert held(made) == [True, True]
+        await end(made)
+    (last,) = await holders(budget, 100)
+    assert last.holds
+    await end([last])
+
+
 async def test_who_grows_passes_those_who_wait() -> None:
     """They hold nothing, so that they can wait until it has ended; it could not."""
     budget = Budget(100)

@@ -193,6 +193,36 @@ async def test_an_array_must_fit_in_memory(start: Start) -> None:
     assert (await gateway.post(b"\n".join(lines))).json["accepted"] == 1_000
 
 
+async def test_lines_that_wait_for_the_rest_of_their_piece_count_too(start: Start) -> None:
+    """Who finds no room for them is told to come again; what it would have needed is there for the other."""
+    gateway = await start(ingest=Ingest(buffered_bytes_max=Bytes(1 << 20)))
+    consumer = await gateway.watch()
+    lines = events(1_600)
+    assert 600_000 < len(b"\n".join(lines)) < 1 << 20
+    end = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"\n".join(lines)
+        await end.wait()
+
+    posting = {asyncio.create_task(gateway.post(slowly())) for _ in range(2)}
+    (refused,), (other,) = await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+    end.set()
+    assert (refused.result().status, int(refused.result().headers["Retry-After"]) > 0) == (503, True)
+    assert (await other).json == {"accepted": 1_600, "rejected": 0}
+    assert await stored(consumer) == lines
+
+
+async def test_a_long_body_needs_no_more_memory_than_there_is(start: Start) -> None:
+    """It waits for its own pieces to be stored where all of them together have no room."""
+    gateway = await start(ingest=Ingest(piece_bytes=Bytes(64 << 10), buffered_bytes_max=Bytes(64 << 10)))
+    consumer = await gateway.watch()
+    lines = events(5_000)
+    for _ in range(2):
+        assert (await gateway.post(in_chunks(b"\n".join(lines), 10_000))).json == {"accepted": 5_000, "rejected": 0}
+        assert await stored(consumer) == lines
+
+
 async def test_an_array_that_does_not_come_keeps_nobody_out(start: Start) -> None:
     """What a sender announces counts once it is there; who then finds no room is told to come again."""
     gateway = await start(ingest=Ingest(body_bytes_max=Bytes(1 << 20), buffered_bytes_max=Bytes(1 << 20)))
