@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from email.message import EmailMessage
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -50,6 +50,25 @@ class PartlyAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: int
     errors: list[ProblemEntry]
     errors_truncated: bool = False
+
+
+class _NotTaken(NamedTuple):
+    """Lines that were not stored, up to the one before ``behind``, with so many events in them."""
+
+    first: int
+    behind: int
+    events: int
+
+
+def _joined(stretches: list[_NotTaken]) -> list[_NotTaken]:
+    """In order, and those that follow on each other as one."""
+    joined: list[_NotTaken] = []
+    for first, behind, events in sorted(stretches):
+        if joined and joined[-1].behind == first:
+            joined[-1] = _NotTaken(joined[-1].first, behind, joined[-1].events + events)
+        else:
+            joined.append(_NotTaken(first, behind, events))
+    return joined
 
 
 class _Tally:
@@ -212,8 +231,7 @@ class _Intake:
         self._parts, self._source, self._rules, self._caller, self._tally = parts, source, rules, caller, tally
         self._line = 1
         self._overload: Overloaded | None = None
-        self._not_taken_from: int | None = None
-        self._not_taken = 0
+        self._not_taken: list[_NotTaken] = []
         self._kept_back: list[Rejection] = []
         self._kept_back_bytes = 0
         self._slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
@@ -244,14 +262,14 @@ class _Intake:
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
             except Overloaded as error:
-                self._overload, self._not_taken = error, self._not_taken + 1
-                self._not_taken_from = self._not_taken_from or self._line
+                self._overload = error
+                self._not_taken.append(_NotTaken(self._line, self._line + 1, 1))
+                self._line += 1
         if broken is not None:
             self._give_up(broken)
         if self._overload is not None and not self._tally.accepted:
             raise self._overload
-        if self._not_taken_from is not None:
-            self._note_not_taken()
+        self._note_not_taken()
         if self._kept_back and self._tally.accepted:
             await _quarantine(self._parts, self._caller, self._kept_back)
         return self._tally.answer()
@@ -264,9 +282,11 @@ class _Intake:
         self._tally.note(ProblemEntry(line=self._line, id=None, message=text), 1)
 
     def _note_not_taken(self) -> None:
-        assert self._not_taken_from is not None
-        text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
-        self._tally.note(ProblemEntry(line=self._not_taken_from, id=None, message=text), self._not_taken)
+        """A piece that failed may have others behind it that were stored: what is named was not, all of it."""
+        for first, behind, events in _joined(self._not_taken):
+            lines = f"the lines from {first} on" if behind == self._line else f"the lines {first} to {behind - 1}"
+            text = f"{lines} were not taken: {self._overload}; send them again"
+            self._tally.note(ProblemEntry(line=first, id=None, message=text), events)
 
     async def _hold(self, share: Share, size_bytes: int) -> None:
         """Where there is no room, once the pieces under way have given theirs back. Raises QueueUnavailable."""
@@ -322,8 +342,7 @@ class _Intake:
             self._skip(first_line, checked)
 
     def _skip(self, first_line: int, checked: Checked) -> None:
-        self._not_taken_from = min(first_line, self._not_taken_from or first_line)
-        self._not_taken += checked.accepted
+        self._not_taken.append(_NotTaken(first_line, first_line + checked.lines, checked.accepted))
 
     def _refuse(self, rejections: list[Rejection], count: int) -> None:
         self._tally.refuse(rejections, count)

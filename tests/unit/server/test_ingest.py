@@ -371,6 +371,39 @@ async def test_a_queue_that_fills_in_mid_body_keeps_what_it_took(
     assert "disk budget is used up; send them again" in overload["message"]
 
 
+async def test_a_piece_that_fails_before_others_are_stored_is_named_alone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not named as not taken was taken: what is to be sent again is exactly what is not there."""
+    gateway = await start(ingest=SMALL_PIECES)
+    consumer = await gateway.watch()
+    append, calls, others_stored = WalQueue.append, 0, asyncio.Event()
+
+    async def append_some(queue: WalQueue, entries: Sequence[Entry]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await others_stored.wait()
+            raise QueueFull("the queue's disk budget is used up", retry_after_s=7)
+        call = calls
+        await append(queue, entries)
+        if call == 3:
+            others_stored.set()
+
+    monkeypatch.setattr(WalQueue, "append", append_some)
+    lines = events(2_000)
+    answer = await gateway.post(b"\n".join(lines))
+    taken = await stored(consumer)
+    assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (207, len(taken), 2_000 - len(taken))
+    missing = [number for number, line in enumerate(lines, 1) if line not in taken]
+    first, *_ = errors = answer.json["errors"]
+    assert first["line"] == missing[0]
+    last = next(number for number in missing if number + 1 not in missing)
+    assert f"the lines {missing[0]} to {last} were not taken" in first["message"]
+    starts = [number for number in missing if number - 1 not in missing]
+    assert [error["line"] for error in errors] == starts
+
+
 async def test_a_body_that_breaks_behind_stored_pieces_says_from_where(start: Start) -> None:
     """What was stored stays stored: 207 with an error that names the first line that was not."""
     gateway = await start(ingest=SMALL_PIECES)
