@@ -10,26 +10,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from email.message import EmailMessage
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from gateway.destinations.store import ApiKey
-from gateway.errors import Overloaded, RequestRejected
+from gateway.errors import Overloaded, QueueUnavailable, RequestRejected
 from gateway.event import Checked, Rejection, Rules, checking, checking_objects
 from gateway.queue import Subject, SubjectKind
 from gateway.server.answers import Answer, told
 from gateway.server.body import Source, pieces, source_of
+from gateway.server.buffering import Share
 from gateway.server.call import Call, Parts
+from gateway.server.elements import cutting
 from gateway.server.lines import Piece, cut
 from gateway.server.problems import ProblemEntry, answer_to, problem_answer
-from gateway.server.white_space import without_white_space
 
 APPENDS_IN_FLIGHT_MAX = 4
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 _LONG_LINE_KEPT_BYTES = 4096
 _CONTENT_TYPE_CHARS_MAX = 128  # the library takes time by the square of it
+_FIRST_SHARE_BYTES = 64 << 10
+_Result = TypeVar("_Result")
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -46,6 +50,25 @@ class PartlyAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: int
     errors: list[ProblemEntry]
     errors_truncated: bool = False
+
+
+class _NotTaken(NamedTuple):
+    """Lines that were not stored, up to the one before ``behind``, with so many events in them."""
+
+    first: int
+    behind: int
+    events: int
+
+
+def _joined(stretches: list[_NotTaken]) -> list[_NotTaken]:
+    """In order, and those that follow on each other as one."""
+    joined: list[_NotTaken] = []
+    for first, behind, events in sorted(stretches):
+        if joined and joined[-1].behind == first:
+            joined[-1] = _NotTaken(joined[-1].first, behind, joined[-1].events + events)
+        else:
+            joined.append(_NotTaken(first, behind, events))
+    return joined
 
 
 class _Tally:
@@ -157,16 +180,17 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     limit = parts.ingest.body_bytes_max
     held: list[bytes] = []
     size = 0
-    declared = source.length if source.encoding == "identity" else None
-    async with parts.budget.hold(limit if declared is None else min(declared, limit)):
+    async with parts.budget.hold(_first_share_of(source)) as share:
         body = pieces(source, timeout_s=parts.server.body_timeout_s, small_bytes=limit, is_stopping=parts.stopping)
         async for piece in body:
             size += len(piece)
             if size > limit:
                 text = f"the body is over {limit} bytes; send NDJSON, which may be of any length"
                 raise RequestRejected(text, status=413)
+            share.grow(size)
             held.append(piece)
-        checked = await _gently(checking_objects(_objects(b"".join(held)), rules))
+        objects = await _gently(cutting(b"".join(held), event_bytes_max=rules.event_bytes_max))
+        checked = await _gently(checking_objects(objects, rules))
         if checked.entries:
             await parts.queue.append(checked.entries)
     _count(tally, checked)
@@ -175,30 +199,19 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     return tally.answer()
 
 
-async def _gently(steps: Iterator[Checked | None]) -> Checked:
+def _first_share_of(source: Source) -> int:
+    """Of the memory, before anything is read. What is announced but does not come keeps nobody out."""
+    declared = source.length if source.encoding == "identity" else None
+    return _FIRST_SHARE_BYTES if declared is None else min(_FIRST_SHARE_BYTES, declared)
+
+
+async def _gently(steps: Iterator[_Result | None]) -> _Result:
     """Other requests go on between the steps: a body of nothing but rubbish takes longest to be checked."""
-    for checked in steps:
-        if checked is not None:
-            return checked
+    for result in steps:
+        if result is not None:
+            return result
         await asyncio.sleep(0)
     raise AssertionError("the last step is the result")
-
-
-def _objects(body: bytes) -> list[bytes]:
-    """The bytes of each element, or of the one object, on one line. Raises RequestRejected for what is no JSON."""
-    text = body.strip(b" \t\r\n")
-    is_array = text.startswith(b"[")
-    if not is_array and b"\n" not in text:
-        return [text]
-    try:  # before any white space goes: without it "1 2" would become a number
-        elements = msgspec.json.decode(text if is_array else b"[%b]" % text, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        noun = "a JSON array" if is_array else "one JSON object"
-        raise RequestRejected(f"the body is not {noun}: {error}", status=400) from None
-    if not is_array and len(elements) != 1:
-        raise RequestRejected("the body is not one JSON object: send several as an array, or as NDJSON", status=400)
-    raw = (bytes(element).strip() for element in elements)
-    return [without_white_space(element) if b"\n" in element else element for element in raw]
 
 
 def _count(tally: _Tally, checked: Checked) -> None:
@@ -218,15 +231,16 @@ class _Intake:
         self._parts, self._source, self._rules, self._caller, self._tally = parts, source, rules, caller, tally
         self._line = 1
         self._overload: Overloaded | None = None
-        self._not_taken_from: int | None = None
-        self._not_taken = 0
+        self._not_taken: list[_NotTaken] = []
         self._kept_back: list[Rejection] = []
         self._kept_back_bytes = 0
-        self._admitted = asyncio.Event()
-        self._admitted.set()
+        self._slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
 
     async def run(self) -> Answer:
-        slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
+        async with self._parts.budget.hold(_first_share_of(self._source)) as share:
+            return await self._run(share)
+
+    async def _run(self, share: Share) -> Answer:
         broken: RequestRejected | None = None
         ingest = self._parts.ingest
         body = pieces(
@@ -237,21 +251,25 @@ class _Intake:
         )
         async with asyncio.TaskGroup() as group:
             try:
-                async for piece in cut(body, piece_bytes=ingest.piece_bytes, line_bytes_max=ingest.event_bytes_max):
-                    await slots.acquire()
-                    await self._work(piece, group, slots)
-                    await self._admitted.wait()  # a piece without its share of the memory is the last that is read
+                async for piece in cut(
+                    body,
+                    piece_bytes=ingest.piece_bytes,
+                    line_bytes_max=ingest.event_bytes_max,
+                    hold=partial(self._hold, share),
+                ):
+                    await self._slots.acquire()
+                    await self._work(piece, group, share.part(len(piece.text)))
             except RequestRejected as error:
                 broken = error  # kept until the appends under way have ended
             except Overloaded as error:
-                self._overload, self._not_taken = error, self._not_taken + 1
-                self._not_taken_from = self._not_taken_from or self._line
+                self._overload = error
+                self._not_taken.append(_NotTaken(self._line, self._line + 1, 1))
+                self._line += 1
         if broken is not None:
             self._give_up(broken)
         if self._overload is not None and not self._tally.accepted:
             raise self._overload
-        if self._not_taken_from is not None:
-            self._note_not_taken()
+        self._note_not_taken()
         if self._kept_back and self._tally.accepted:
             await _quarantine(self._parts, self._caller, self._kept_back)
         return self._tally.answer()
@@ -264,47 +282,67 @@ class _Intake:
         self._tally.note(ProblemEntry(line=self._line, id=None, message=text), 1)
 
     def _note_not_taken(self) -> None:
-        assert self._not_taken_from is not None
-        text = f"the lines from {self._not_taken_from} on were not taken: {self._overload}; send them again"
-        self._tally.note(ProblemEntry(line=self._not_taken_from, id=None, message=text), self._not_taken)
+        """A piece that failed may have others behind it that were stored: what is named was not, all of it."""
+        for first, behind, events in _joined(self._not_taken):
+            lines = f"the lines from {first} on" if behind == self._line else f"the lines {first} to {behind - 1}"
+            text = f"{lines} were not taken: {self._overload}; send them again"
+            self._tally.note(ProblemEntry(line=first, id=None, message=text), events)
 
-    async def _work(self, piece: Piece, group: asyncio.TaskGroup, slots: asyncio.Semaphore) -> None:
+    async def _hold(self, share: Share, size_bytes: int) -> None:
+        """Where there is no room, once the pieces under way have given theirs back. Raises QueueUnavailable."""
+        try:
+            share.grow(size_bytes)
+        except QueueUnavailable:
+            for _ in range(APPENDS_IN_FLIGHT_MAX):
+                await self._slots.acquire()
+            for _ in range(APPENDS_IN_FLIGHT_MAX):
+                self._slots.release()
+            share.grow(size_bytes)
+
+    async def _work(self, piece: Piece, group: asyncio.TaskGroup, share: Share) -> None:
+        """The piece's share, and the slot, come back when it is stored or refused."""
+
+        def end(_: object = None) -> None:
+            share.give_back()
+            self._slots.release()
+
+        try:
+            first_line = self._line
+            checked = await self._checked(piece)
+        except BaseException:
+            end()
+            raise
+        if checked is not None and checked.entries:
+            group.create_task(self._append(checked, first_line)).add_done_callback(end)  # also if it never begins
+        else:
+            end()
+
+    async def _checked(self, piece: Piece) -> Checked | None:
+        """None where nothing of it is to be stored."""
         if piece.is_too_long:
             message = f"the event has more than the {self._rules.event_bytes_max} bytes that one may have"
             self._refuse([Rejection(self._line, None, message, piece.text[:_LONG_LINE_KEPT_BYTES])], 1)
             self._line += 1
-            slots.release()
-            return
+            return None
         checked = await _gently(checking(piece.text, self._rules, first_line=self._line))
         first_line, self._line = self._line, self._line + checked.lines
         if self._overload is not None:
             self._skip(first_line, checked)
-            slots.release()
-            return
+            return None
         self._refuse(checked.rejections, checked.rejected)
-        if checked.entries:
-            self._admitted.clear()
-            group.create_task(self._append(checked, first_line, slots))
-        else:
-            slots.release()
+        return checked
 
-    async def _append(self, checked: Checked, first_line: int, slots: asyncio.Semaphore) -> None:
+    async def _append(self, checked: Checked, first_line: int) -> None:
         try:
-            size = sum(len(entry.payload) for entry in checked.entries)
-            async with self._parts.budget.hold(size):
-                self._admitted.set()
-                await self._parts.queue.append(checked.entries)
+            await self._parts.queue.append(checked.entries)
             self._tally.accepted += checked.accepted
-            self._tally.accepted_bytes += size
+            self._tally.accepted_bytes += sum(len(entry.payload) for entry in checked.entries)
         except Overloaded as error:
             self._overload = error
             self._skip(first_line, checked)
-        finally:
-            slots.release()
 
     def _skip(self, first_line: int, checked: Checked) -> None:
-        self._not_taken_from = min(first_line, self._not_taken_from or first_line)
-        self._not_taken += checked.accepted
+        self._not_taken.append(_NotTaken(first_line, first_line + checked.lines, checked.accepted))
 
     def _refuse(self, rejections: list[Rejection], count: int) -> None:
         self._tally.refuse(rejections, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 
@@ -13,8 +13,13 @@ class Piece(NamedTuple):
     is_too_long: bool = False
 
 
-async def cut(body: AsyncIterable[bytes], *, piece_bytes: int, line_bytes_max: int) -> AsyncIterator[Piece]:
-    """Pieces of about ``piece_bytes``. Of a line over ``line_bytes_max`` only the beginning is kept."""
+async def cut(
+    body: AsyncIterable[bytes], *, piece_bytes: int, line_bytes_max: int, hold: Callable[[int], Awaitable[None]]
+) -> AsyncIterator[Piece]:
+    """Pieces of about ``piece_bytes``. Of a line over ``line_bytes_max`` only the beginning is kept.
+
+    ``hold`` is told how many bytes are held before the next are read; what it raises ends the cutting.
+    """
     held: list[bytes] = []
     size = 0
     skipping = False
@@ -27,6 +32,7 @@ async def cut(body: AsyncIterable[bytes], *, piece_bytes: int, line_bytes_max: i
             skipping, rest = False, data[end + 1 :]
         held.append(rest)
         size += len(rest)
+        await hold(size)
         if size < piece_bytes:
             continue
         joined = b"".join(held)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+', re.DOTALL)
+# Possessive: what could be taken back is remembered, a hundred bytes for each byte of a long string.
+_TOKENS = re.compile(rb'(?:[^" \t\r\n]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")++', re.DOTALL)
 
 
 def without_white_space(text: bytes) -> bytes:
     """Of valid JSON. Strings are kept whole, with what looks like white space in them; the order, the numbers and the
     escapes stay.
     """
-    return _TOKENS.sub(lambda match: match[0] if match[0].startswith(b'"') else b"", text)
+    return b"".join(_TOKENS.findall(text))

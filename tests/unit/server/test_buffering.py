@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from gateway.errors import QueueUnavailable
 from gateway.server.buffering import Budget
 
 
@@ -120,6 +121,55 @@ async def test_a_share_comes_back_from_one_that_fails() -> None:
     (holder,) = await holders(budget, 10)
     assert holder.holds
     await end([holder])
+
+
+async def test_a_share_grows_at_once_or_not_at_all() -> None:
+    """Where there is no room it says so instead of waiting; it keeps what it has, and all of that comes back."""
+    budget = Budget(100)
+    async with budget.hold(10) as first:
+        first.grow(60)
+        first.grow(30)
+        async with budget.hold(40) as second:
+            with pytest.raises(QueueUnavailable) as refused:
+                second.grow(41)
+            assert refused.value.retry_after_s > 0
+            assert (first.size_bytes, second.size_bytes) == (60, 40)
+        first.grow(1_000)
+        assert first.size_bytes == 100
+    (last,) = await holders(budget, 100)
+    assert last.holds
+    await end([last])
+
+
+async def test_a_part_of_a_share_comes_back_on_its_own() -> None:
+    """Once, and the rest with the share; more than it has is all of it."""
+    budget = Budget(100)
+    async with budget.hold(100) as share:
+        part, rest = share.part(60), share.part(1_000)
+        assert (share.size_bytes, part.size_bytes, rest.size_bytes) == (0, 60, 40)
+        part.give_back()
+        part.give_back()
+        made = await holders(budget, 60, 1)
+        assert held(made) == [True, False]
+        rest.give_back()
+        await settle()
+        assert held(made) == [True, True]
+        await end(made)
+    (last,) = await holders(budget, 100)
+    assert last.holds
+    await end([last])
+
+
+async def test_who_grows_passes_those_who_wait() -> None:
+    """They hold nothing, so that they can wait until it has ended; it could not."""
+    budget = Budget(100)
+    async with budget.hold(10) as share:
+        made = await holders(budget, 100)
+        share.grow(100)
+        assert held(made) == [False]
+    await settle()
+    assert held(made) == [True]
+    await end(made)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -110,6 +110,14 @@ async def test_elements_of_an_array_stand_for_themselves(gateway: Gateway) -> No
     assert await stored(consumer) == [event(), event(4)]
 
 
+async def test_an_array_of_more_than_can_be_events_is_refused_as_a_whole(gateway: Gateway) -> None:
+    """400 that says so, and nothing of it is taken."""
+    consumer = await gateway.watch()
+    answer = await post_json(gateway, b"[" + event() + b",0" * 50_000 + b"]")
+    assert (answer.status, "more elements than" in answer.detail) == (400, True)
+    assert await stored(consumer) == []
+
+
 async def test_bad_lines_do_not_keep_good_ones_out(gateway: Gateway) -> None:
     """207: each refused line with its number over the whole body, its id where it can be read, and what is wrong."""
     consumer = await gateway.watch()
@@ -183,6 +191,61 @@ async def test_an_array_must_fit_in_memory(start: Start) -> None:
         assert (answer.status, "send NDJSON" in answer.detail) == (413, True)
     assert await stored(consumer) == []
     assert (await gateway.post(b"\n".join(lines))).json["accepted"] == 1_000
+
+
+async def test_lines_that_wait_for_the_rest_of_their_piece_count_too(start: Start) -> None:
+    """Who finds no room for them is told to come again; what it would have needed is there for the other."""
+    gateway = await start(ingest=Ingest(buffered_bytes_max=Bytes(1 << 20)))
+    consumer = await gateway.watch()
+    lines = events(1_600)
+    assert 600_000 < len(b"\n".join(lines)) < 1 << 20
+    end = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"\n".join(lines)
+        await end.wait()
+
+    posting = {asyncio.create_task(gateway.post(slowly())) for _ in range(2)}
+    (refused,), (other,) = await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+    end.set()
+    assert (refused.result().status, int(refused.result().headers["Retry-After"]) > 0) == (503, True)
+    assert (await other).json == {"accepted": 1_600, "rejected": 0}
+    assert await stored(consumer) == lines
+
+
+async def test_a_long_body_needs_no_more_memory_than_there_is(start: Start) -> None:
+    """It waits for its own pieces to be stored where all of them together have no room."""
+    gateway = await start(ingest=Ingest(piece_bytes=Bytes(64 << 10), buffered_bytes_max=Bytes(64 << 10)))
+    consumer = await gateway.watch()
+    lines = events(5_000)
+    for _ in range(2):
+        assert (await gateway.post(in_chunks(b"\n".join(lines), 10_000))).json == {"accepted": 5_000, "rejected": 0}
+        assert await stored(consumer) == lines
+
+
+async def test_an_array_that_does_not_come_keeps_nobody_out(start: Start) -> None:
+    """What a sender announces counts once it is there; who then finds no room is told to come again."""
+    gateway = await start(ingest=Ingest(body_bytes_max=Bytes(1 << 20), buffered_bytes_max=Bytes(1 << 20)))
+    half = b"[" + b" " * (600 << 10)
+    go_on, end = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield half[:100]
+        await go_on.wait()
+        yield half[100:]
+        await end.wait()
+        yield event() + b"]"
+
+    posting = {
+        asyncio.create_task(gateway.ask("POST", "/v1/audit/events", data=slowly(), headers=JSON)) for _ in range(2)
+    }
+    await asyncio.sleep(0.1)
+    assert (await post_json(gateway, half + event(2) + b"]")).status == 202
+    go_on.set()
+    (refused,), (other,) = await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+    end.set()
+    assert (refused.result().status, int(refused.result().headers["Retry-After"]) > 0) == (503, True)
+    assert (await other).status == 202
 
 
 @pytest.mark.parametrize(
@@ -306,6 +369,39 @@ async def test_a_queue_that_fills_in_mid_body_keeps_what_it_took(
     first, overload = answer.json["errors"]
     assert (first["line"], overload["line"], overload["id"]) == (1, len(taken) + 2, None)
     assert "disk budget is used up; send them again" in overload["message"]
+
+
+async def test_a_piece_that_fails_before_others_are_stored_is_named_alone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not named as not taken was taken: what is to be sent again is exactly what is not there."""
+    gateway = await start(ingest=SMALL_PIECES)
+    consumer = await gateway.watch()
+    append, calls, others_stored = WalQueue.append, 0, asyncio.Event()
+
+    async def append_some(queue: WalQueue, entries: Sequence[Entry]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await others_stored.wait()
+            raise QueueFull("the queue's disk budget is used up", retry_after_s=7)
+        call = calls
+        await append(queue, entries)
+        if call == 3:
+            others_stored.set()
+
+    monkeypatch.setattr(WalQueue, "append", append_some)
+    lines = events(2_000)
+    answer = await gateway.post(b"\n".join(lines))
+    taken = await stored(consumer)
+    assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (207, len(taken), 2_000 - len(taken))
+    missing = [number for number, line in enumerate(lines, 1) if line not in taken]
+    first, *_ = errors = answer.json["errors"]
+    assert first["line"] == missing[0]
+    last = next(number for number in missing if number + 1 not in missing)
+    assert f"the lines {missing[0]} to {last} were not taken" in first["message"]
+    starts = [number for number in missing if number - 1 not in missing]
+    assert [error["line"] for error in errors] == starts
 
 
 async def test_a_body_that_breaks_behind_stored_pieces_says_from_where(start: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,3 +29,14 @@ def test_strings_keep_what_looks_like_space_or_an_end() -> None:
     """Blanks, escaped quotes and backslashes within a string are its own."""
     text = rb'{ "a b\" : [ \\" : " \\ \" ", "c" : [ 1.00 , -0E+1 ] }'
     assert without_white_space(text) == rb'{"a b\" : [ \\":" \\ \" ","c":[1.00,-0E+1]}'
+
+
+def test_a_long_string_takes_no_more_memory_than_it_has() -> None:
+    """A string of a MiB costs its copy, not a hundred bytes for each of its own."""
+    text = b'{"a":\n"' + b" \\n" * (1 << 18) + b'"}'
+    tracemalloc.start()
+    try:
+        assert len(without_white_space(text)) == len(text) - 1
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
+    finally:
+        tracemalloc.stop()
