@@ -104,7 +104,7 @@ _SHORTEST = (
 )
 _NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
+_BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _STEP = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
