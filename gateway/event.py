@@ -1,8 +1,8 @@
 """What an audit event is, and which lines are one. Plain functions over bytes.
 
 The common case costs less than a microsecond an event: the whole body is checked as UTF-8 and decoded in C, and a few
-searches prove that there is nothing out of the ordinary. Only when one of those checks fails is the body
-looked at line by line, to say which lines are wrong and why; that is done in slices, between which others may work.
+searches prove that there is nothing out of the ordinary. Only when one of those checks fails is the body looked at line
+by line, to say which lines are wrong and why; that is done in slices, between which others may work.
 What is passed on are the producer's bytes.
 """
 
@@ -23,9 +23,7 @@ from gateway import scan
 from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 
 TENANT_ID_CHARS_MAX = 128
-NESTING_MAX = (
-    512  # objects and arrays within one another; delivery reads events from deeper stacks than this module does
-)
+NESTING_MAX = 512  # objects and arrays within one another; delivery decodes events on a deeper stack
 SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
 AT_ONCE_BYTES_MAX = 1 << 20  # of an array, so that it keeps others waiting for no longer than NDJSON does
 _WHITE = b" \t\r\n"
@@ -104,7 +102,7 @@ _SHORTEST = (
 )
 _NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|%b"' % scan.UNENDED_STRING)
 _STEP = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 

@@ -16,3 +16,8 @@ find: Callable[[bytes, bytes], int] = stringzilla.find
 
 count: Callable[[bytes, bytes], int] = stringzilla.count
 """How often it stands there, as ``text.count(needle)``: without overlaps."""
+
+UNENDED_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+'
+"""A string of JSON up to its last quote, as a regular expression. Possessive: what could be taken back is remembered, a
+hundred bytes for each byte of a long string.
+"""

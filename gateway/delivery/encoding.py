@@ -21,8 +21,9 @@ def encode(codec: Codec, batch: Batch, context: Context) -> Encoded:
 
 
 def _encode_what_can_be(codec: Codec, batch: Batch, context: Context) -> Encoded:
-    kept = [at for at, line in enumerate(batch.lines) if _can_be_encoded(codec, line, context)]
-    too_deep = tuple(Refusal(at, _CODE, _REASON) for at in sorted(set(range(len(batch))) - set(kept)))
+    verdicts = [_can_be_encoded(codec, line, context) for line in batch.lines]
+    kept = [at for at, can_be in enumerate(verdicts) if can_be]
+    too_deep = tuple(Refusal(at, _CODE, _REASON) for at, can_be in enumerate(verdicts) if not can_be)
     if not kept:
         return Encoded((), too_deep)
     encoded = codec.encode(Batch([batch.lines[at] for at in kept]), context)

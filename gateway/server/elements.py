@@ -18,8 +18,8 @@ _EVENT_BYTES_MIN = 128  # the names of the members that each must have come to a
 _REFUSED_MAX = 1_000  # elements that may be there besides, so that of a small array each is told what is wrong with it
 _COMMA_BYTES = 16  # events have a comma in more bytes than that; where they stand thicker elements are counted first
 _STEP_RUNS = 4_096
-# A string, also one without an end; a bracket; or what is between. Possessive, so that a long string takes no memory.
-_RUN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]|[^"\[\]{}]++', re.DOTALL)
+# A string, also one without an end; a bracket; or what is between.
+_RUN = re.compile(rb'%b"?|[\[\]{}]|[^"\[\]{}]++' % scan.UNENDED_STRING, re.DOTALL)
 
 
 def cutting(body: bytes, *, event_bytes_max: int) -> Iterator[list[bytes] | None]:

@@ -90,8 +90,8 @@ Answers only once every accepted event is on stable storage. NDJSON may be of an
 comes; an array or a single object must fit `ingest.body_max`. `Content-Encoding` may be gzip, zstd or deflate.
 
 With 207 the valid events are durable; the others are listed and kept in the quarantine. When the queue fills in the
-midst of a body, what was stored before stays stored: the answer is then 207 with one error that names the first line
-that was not taken; send it and those behind it again. With 400, 413, 415, 429 and 503 nothing was taken."""
+midst of a body, what was stored stays stored: the answer is then 207 with an error for each stretch of lines that were
+not taken, which names them; send those again. With 400, 413, 415, 429 and 503 nothing was taken."""
 
 _CLOSED_TEXT = """\
 409 while the destination is disabled, has failed or is being deleted, since these events would only become a gap:

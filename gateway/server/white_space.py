@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Possessive: what could be taken back is remembered, a hundred bytes for each byte of a long string.
-_TOKENS = re.compile(rb'(?:[^" \t\r\n]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")++', re.DOTALL)
+from gateway.scan import UNENDED_STRING
+
+_TOKENS = re.compile(rb'(?:[^" \t\r\n]++|%b")++' % UNENDED_STRING, re.DOTALL)
 
 
 def without_white_space(text: bytes) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import astuple
 
 from gateway.queue import Counters, Gap, SubjectKind
 from gateway.queue.ranges import RangeSet, runs_of
@@ -47,22 +48,12 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         )
 
     def at_least(self, other: Place) -> Place:
-        """Of each lane the farther of the two."""
-        return Place(
-            max(self.offset, other.offset),
-            max(self.tenant, other.tenant),
-            max(self.backfill, other.backfill),
-            max(self.replay, other.replay),
-        )
+        """Of each number the higher of the two."""
+        return Place(*map(max, astuple(self), astuple(other)))
 
     def up_to(self, other: Place) -> Place:
-        """Of each lane the nearer of the two."""
-        return Place(
-            min(self.offset, other.offset),
-            min(self.tenant, other.tenant),
-            min(self.backfill, other.backfill),
-            min(self.replay, other.replay),
-        )
+        """Of each number the lower of the two."""
+        return Place(*map(min, astuple(self), astuple(other)))
 
 
 # What may be part of a file's name; a checkpoint with any other id is damaged, however right its checksum is.
