@@ -23,15 +23,10 @@ def slow_probe_s(failures: int, *, base_s: float, max_s: float, random: Callable
     return ceiling_s / 2 + random() * ceiling_s / 2
 
 
-def delay_s(
-    policy: RetryPolicy, failures: int, *, wish_s: float | None, misconfigured: bool, random: Callable[[], float]
-) -> float:
-    """Our own backoff, or the provider's wish where that is longer; a wish is honoured up to its cap."""
+def delay_s(policy: RetryPolicy, failures: int, *, misconfigured: bool, random: Callable[[], float]) -> float:
     if misconfigured:
-        own_s = slow_probe_s(failures, base_s=policy.misconfigured_s, max_s=policy.misconfigured_max_s, random=random)
-    else:
-        own_s = full_jitter_s(failures, base_s=policy.backoff_s, max_s=policy.backoff_max_s, random=random)
-    return max(own_s, granted_s(policy, wish_s or 0.0))
+        return slow_probe_s(failures, base_s=policy.misconfigured_s, max_s=policy.misconfigured_max_s, random=random)
+    return full_jitter_s(failures, base_s=policy.backoff_s, max_s=policy.backoff_max_s, random=random)
 
 
 def granted_s(policy: RetryPolicy, wish_s: float) -> float:

@@ -1,8 +1,9 @@
 """Finding the poison in a refused batch. Plain: it says which part to send next and, at the end, what to make of the
 rest.
 
-Parts are halved breadth-first. An event that is refused when it is alone is poison if any other part of the batch was
-taken; otherwise the request as a whole may be what is wrong, and ``alone`` of the split decides.
+Parts are halved breadth-first, which soonest comes to one that is taken, or in the order of the events where that is to
+be kept. An event that is refused when it is alone is poison if any other part of the batch was taken; otherwise the
+request as a whole may be what is wrong, and ``alone`` of the split decides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 import msgspec
 
 _PARTS_WITHOUT_SUCCESS_MAX = 16
+_PARTS_WITHOUT_SUCCESS_IN_ORDER_MAX = 64  # the first events may all be poison, and those behind them not
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -44,13 +46,13 @@ class Suspect(msgspec.Struct, frozen=True):
 class Bisection:
     """Begin with the refused part; send ``next_part`` and report, until it is None."""
 
-    def __init__(self, refused: Part, alone: Literal["refuse", "degrade"]) -> None:
+    def __init__(self, refused: Part, alone: Literal["refuse", "degrade"], *, in_order: bool) -> None:
         self._queue: deque[Part] = deque()
-        self._alone = alone
+        self._alone, self._in_order = alone, in_order
         self._sent = 0
         self.any_taken = False
         self.suspects: list[Suspect] = []
-        self._queue.extend(refused.halves())
+        self._halve(refused)
 
     def next_part(self) -> Part | None:
         return self._queue.popleft() if self._queue else None
@@ -62,18 +64,21 @@ class Bisection:
     def refused(self, part: Part, code: str, reason: str) -> None:
         self._sent += 1
         if len(part) > 1:
-            self._queue.extend(part.halves())
+            self._halve(part)
         else:
             self.suspects.append(Suspect(part, code, reason))
 
     def hopeless(self) -> bool:
         """Nothing was taken so far, and it is likely that nothing will be."""
-        return self._alone == "degrade" and not self.any_taken and self._sent >= _PARTS_WITHOUT_SUCCESS_MAX
+        sent_max = _PARTS_WITHOUT_SUCCESS_IN_ORDER_MAX if self._in_order else _PARTS_WITHOUT_SUCCESS_MAX
+        return self._alone == "degrade" and not self.any_taken and self._sent >= sent_max
 
     def are_poison(self) -> bool:
         """Whether the suspects may be dead-lettered, once all parts are through."""
         return self._alone == "refuse" or self.any_taken
 
-    def remaining(self) -> list[Part]:
-        """What is neither taken nor decided."""
-        return [*self._queue, *(suspect.part for suspect in self.suspects)]
+    def _halve(self, part: Part) -> None:
+        if self._in_order:
+            self._queue.extendleft(reversed(part.halves()))
+        else:
+            self._queue.extend(part.halves())

@@ -6,11 +6,15 @@ from gateway.delivery.health import BreakerState
 
 
 class Breaker:
-    """Closed until a failure; open for the delay that came of it; then one probe at a time until one succeeds."""
+    """Closed until a failure; open for the delay that came of it; then one probe at a time until one succeeds.
+
+    The delay is our own backoff or what the provider asked for, whichever is longer.
+    """
 
     def __init__(self) -> None:
         self._open_until_s: float | None = None
         self._opened_at_s = float("-inf")
+        self._wished_at_s = self._wished_until_s = float("-inf")
         self.failures = 0
 
     def state(self, now_s: float) -> BreakerState:
@@ -28,15 +32,23 @@ class Breaker:
 
     def open(self, now_s: float, until_s: float) -> None:
         self._opened_at_s = now_s
-        self.postpone(until_s)
+        self._postpone(until_s)
 
-    def postpone(self, until_s: float) -> None:
-        """Stay open, or open again, at least until then: for the wish that came with a failure that does not count."""
-        self._open_until_s = max(until_s, self._open_until_s or until_s)
+    def honour(self, now_s: float, until_s: float) -> None:
+        """Stay open, or open again, at least until then: the provider asked for it with a failure, counted or not."""
+        self._wished_at_s, self._wished_until_s = now_s, max(until_s, self._wished_until_s)
+        self._postpone(self._wished_until_s)
 
-    def close(self) -> None:
-        self._open_until_s = None
+    def close(self, now_s: float, sent_at_s: float) -> None:
+        """A request of ``sent_at_s`` was taken: no failure is remembered. What was sent before the provider asked for
+        time does not shorten it.
+        """
         self.failures = 0
+        is_asked = sent_at_s < self._wished_at_s and now_s < self._wished_until_s
+        self._open_until_s = self._wished_until_s if is_asked else None
+
+    def _postpone(self, until_s: float) -> None:
+        self._open_until_s = max(until_s, self._open_until_s or until_s)
 
     def wait_s(self, now_s: float, in_flight: int) -> float | None:
         """0: send now. None: wait for what is in flight. Else so many seconds."""

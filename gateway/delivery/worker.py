@@ -11,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import assert_never
 
 import structlog
 
 from gateway.clock import Clock
 from gateway.config import Delivery, RetryPolicy
-from gateway.delivery import acks, backoff, pacing
+from gateway.delivery import acks, pacing
 from gateway.delivery.attempt import TIMED_OUT, Sender, Sent
 from gateway.delivery.bisect import Bisection, Part
-from gateway.delivery.breaker import Breaker
 from gateway.delivery.encoding import encode
-from gateway.delivery.limiter import BatchLimit, Limiter
+from gateway.delivery.holding import Holding
+from gateway.delivery.limiter import BatchLimit
+from gateway.delivery.standing import Standing
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.suspects import Suspects
 from gateway.delivery.waiting import Nudges
@@ -74,19 +76,24 @@ class Worker:
         self._id = destination.id
         self._draining, self._ordered = destination.deleting, destination.ordered
         self._codec, self._consumer, self._sender = codec, consumer, sender
-        self._state, self._retry, self._delivery = state, retry, delivery
-        self._clock, self._random, self._metrics = clock, random, metrics
-        self._limiter = Limiter(1 if destination.ordered else delivery.in_flight_max)
+        self._state, self._delivery, self._clock, self._metrics = state, delivery, clock, metrics
+        self._standing = Standing(
+            destination.id,
+            state=state,
+            retry=retry,
+            in_flight_max=1 if destination.ordered else delivery.in_flight_max,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+        )
         self._batch = BatchLimit(codec.limits.events_max)
-        self._breaker = Breaker()
         self._nudges = Nudges(clock)
         self._stop = asyncio.Event()
         self._in_flight = 0
         self._paused_until_s = 0.0
-        self._shown_limit = -1
-        self._held: dict[int, list[int]] = {}
         self._suspects = Suspects()
         self._acks = acks.AckBook() if isinstance(codec, Acknowledging) else None
+        self._holding = Holding(consumer, self._suspects, self._acks)
 
     def stop(self) -> None:
         """Start no further attempt; ``run`` returns once those in flight have ended."""
@@ -102,19 +109,14 @@ class Worker:
                 if poller is not None:
                     poller.cancel()
         finally:
-            for positions in self._held.values():
-                self._consumer.release(positions)
-            self._held.clear()
-            self._consumer.release(self._suspects.unpark())
-            if self._acks is not None:
-                self._consumer.release(self._acks.positions())
+            self._holding.give_back_all()
             await self._nudges.close()
 
     # -- the loop
 
     async def _pump(self, group: asyncio.TaskGroup) -> None:
         while not self._stop.is_set():
-            if self._window_is_over():
+            if self._standing.window_is_over():
                 await self._give_up()
                 return
             if not await self._something_to_take():
@@ -123,7 +125,7 @@ class Worker:
                 continue
             records = await self._consumer.take(events_max=self._batch.events, bytes_max=self._codec.limits.bytes_max)
             if records is None:
-                self._give_back(self._suspects.unpark())
+                self._holding.unpark()
                 await self._nudges.wait(self._delivery.linger_s)
                 continue
             if self._stop.is_set():
@@ -131,10 +133,8 @@ class Worker:
                 return
             pause_s = pacing.pause_s(len(records.positions), self._delivery.linger_s)
             self._paused_until_s = self._clock.monotonic_s() + pause_s
-            number = id(records)
-            self._held[number] = records.positions
             self._in_flight += 1
-            group.create_task(self._deliver(number, records))
+            group.create_task(self._deliver(self._holding.begin(records.positions), records))
 
     async def _something_to_take(self) -> bool:
         """Wait for events. False when there will be no more: draining and nothing left, or stopped."""
@@ -151,21 +151,20 @@ class Worker:
 
     async def _slot(self) -> bool:
         """Wait until another request may go out. False to look at everything again."""
-        now_s = self._clock.monotonic_s()
-        wait_s = self._breaker.wait_s(now_s, self._in_flight)
-        self._show_breaker()
-        if wait_s is None or self._in_flight >= self._limiter.limit or self._acks_are_full():
+        wait_s = self._standing.wait_s(self._in_flight)
+        if wait_s is None or self._acks_are_full():
             await self._nudges.wait()
             return False
         if wait_s > 0:
-            await self._nudges.wait(min(wait_s, max(0.0, self._retry.window_s - self._state.outage_s())))
+            await self._nudges.wait(min(wait_s, self._standing.window_left_s()))
             return False
-        if self._paused_until_s > now_s and not self._batch_is_full():
-            await self._nudges.wait(self._paused_until_s - now_s)
+        pause_s = self._paused_until_s - self._clock.monotonic_s()
+        if pause_s > 0 and not self._batch_is_full():
+            await self._nudges.wait(pause_s)
             return False
         if self._in_flight and not self._batch_is_full():
             await self._nudges.wait(self._delivery.linger_s)
-            return self._in_flight < self._limiter.limit and self._breaker.wait_s(self._clock.monotonic_s(), 1) == 0.0
+            return self._standing.wait_s(self._in_flight) == 0.0
         return True
 
     async def _until_idle(self) -> None:
@@ -185,33 +184,13 @@ class Worker:
 
     # -- one batch
 
-    async def _deliver(self, number: int, records: Records) -> None:
+    async def _deliver(self, batch: int, records: Records) -> None:
         try:
             await self._send_whole(Part(records.positions, records.lines))
         finally:
-            self._consumer.release(self._unsettled(self._held.pop(number)))
+            self._holding.end(batch)
             self._in_flight -= 1
             self._nudges.nudge()
-
-    def _unsettled(self, positions: list[int]) -> list[int]:
-        """What of a batch is not parked. Settled ones do not mind a release."""
-        kept = set(self._suspects.parked)
-        return [position for position in positions if position not in kept] if kept else positions
-
-    def _give_back(self, positions: list[int]) -> None:
-        """Release what was held beside the batches."""
-        if positions:
-            self._hold_apart(positions)
-            self._consumer.release(positions)
-
-    def _hold_apart(self, positions: list[int]) -> None:
-        """The batch that they came with, if it is still under way, must not release them when it ends: they wait for
-        an acknowledgement, or another batch has them by then.
-        """
-        apart = set(positions)
-        for number, held in self._held.items():
-            if not apart.isdisjoint(held):
-                self._held[number] = [position for position in held if position not in apart]
 
     async def _send_whole(self, part: Part) -> None:
         since_s = self._clock.monotonic_s()
@@ -223,21 +202,24 @@ class Worker:
         """``since_s`` is when the batch was begun: what is refused of it one by one is one failure."""
         first = part.positions[0]
         if self._suspects.count_try(first, self._clock.monotonic_s()) < split.tries:
-            return self._failed(split.code, split.reason, since_s=since_s)
+            self._standing.failed(split.code, split.reason, since_s=since_s)
+            return Result.LEFT
         if len(part) > 1:
             return await self._bisect(part, split, since_s)
         if split.alone == "degrade":
-            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+            self._standing.failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+            return Result.LEFT
         if split.alone == "suspect" and not self._suspects.others_are_taken(first):
-            self._give_back(self._suspects.park(first))
-            return self._failed(split.code, split.reason, since_s=since_s)
+            self._holding.park(first)
+            self._standing.failed(split.code, split.reason, since_s=since_s)
+            return Result.LEFT
         await self._refuse(part, [Refusal(0, split.code, split.reason)])
-        self._succeeded()
+        self._succeeded(since_s)
         return Result.TAKEN
 
     async def _bisect(self, part: Part, split: Split, since_s: float) -> Result:
         """Send halves of halves until every refused event stands alone."""
-        bisection = Bisection(part, "degrade" if split.alone != "refuse" else "refuse")
+        bisection = Bisection(part, "degrade" if split.alone != "refuse" else "refuse", in_order=self._ordered)
         while (half := bisection.next_part()) is not None:
             result = await self._send(half)
             if isinstance(result, Split):
@@ -249,7 +231,8 @@ class Worker:
             if bisection.hopeless():
                 break
         if not bisection.are_poison():
-            return self._failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+            self._standing.failed(split.code, split.reason, since_s=since_s, misconfigured=True)
+            return Result.LEFT
         for suspect in bisection.suspects:
             await self._refuse(suspect.part, [Refusal(0, suspect.code, suspect.reason)])
         return Result.TAKEN
@@ -278,55 +261,54 @@ class Worker:
 
     async def _apply(self, part: Part, request: Request, sent: Sent, channel: str) -> Result | Split:
         positions = _select(part.positions, request.positions)
+        failed = partial(self._standing.failed, events=len(positions), since_s=sent.started_at_s)
         match sent.outcome:
             case Delivered(slow_down=slow_down):
                 self._consumer.settle_delivered(positions)
                 self._suspects.taken(positions[0], sent.started_at_s)
-                self._adapt(sent, slow_down=slow_down)
-                self._succeeded()
+                self._arrived(sent, slow_down=slow_down)
+                return Result.TAKEN
             case AwaitAck(ack_id=ack_id):
                 self._await_ack(channel, ack_id, positions)
-                self._adapt(sent, slow_down=False)
-                self._succeeded()
-            case Partial() as partial:
-                return await self._apply_partial(part, partial, sent)
-            case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
-                if code == TIMED_OUT:
-                    self._batch.timed_out(len(positions), of_batch=len(part))
-                return self._failed(
-                    code, reason, events=len(positions), since_s=sent.started_at_s, wish_s=after_s, throttled=throttled
-                )
-            case Misconfigured(reason=reason, code=code):
-                return self._failed(code, reason, events=len(positions), since_s=sent.started_at_s, misconfigured=True)
+                self._arrived(sent, slow_down=False)
+                return Result.TAKEN
+            case Partial() as outcome:
+                return await self._apply_partial(part, outcome, sent)
             case Split() as split:
                 self._suspects.refused(positions[0])
                 return split
+            case Retry(reason=reason, code=code, after_s=after_s, throttled=throttled):
+                if code == TIMED_OUT:
+                    self._batch.timed_out(len(positions), of_batch=len(part))
+                failed(code, reason, wish_s=after_s or 0.0, throttled=throttled)
+            case Misconfigured(reason=reason, code=code):
+                failed(code, reason, misconfigured=True)
             case Prepare(reason=reason):
-                return self._failed("prepare", reason, events=len(positions), since_s=sent.started_at_s)
+                failed("prepare", reason)
             case _:
                 assert_never(sent.outcome)
-        return Result.TAKEN
+        return Result.LEFT
 
-    async def _apply_partial(self, part: Part, partial: Partial, sent: Sent) -> Result:
-        if partial.delivered:
-            self._consumer.settle_delivered(_select(part.positions, partial.delivered))
-        if partial.refused:
-            await self._refuse(part, partial.refused)
-        if partial.retry_at_once or not partial.retry:
-            self._metrics.retried_events.labels(self._id).inc(len(partial.retry))
-            self._adapt(sent, slow_down=partial.throttled)
-            self._succeeded()
-            return Result.LEFT if partial.retry else Result.TAKEN
-        if partial.delivered or partial.refused:
+    async def _apply_partial(self, part: Part, outcome: Partial, sent: Sent) -> Result:
+        if outcome.delivered:
+            self._consumer.settle_delivered(_select(part.positions, outcome.delivered))
+        if outcome.refused:
+            await self._refuse(part, outcome.refused)
+        if outcome.retry_at_once or not outcome.retry:
+            self._metrics.retried_events.labels(self._id).inc(len(outcome.retry))
+            self._arrived(sent, slow_down=outcome.throttled)
+            return Result.LEFT if outcome.retry else Result.TAKEN
+        if outcome.delivered or outcome.refused:
             self._state.progressed()
-        return self._failed(
-            partial.code,
-            partial.reason,
-            events=len(partial.retry),
+        self._standing.failed(
+            outcome.code,
+            outcome.reason,
+            events=len(outcome.retry),
             since_s=sent.started_at_s,
-            throttled=partial.throttled,
-            misconfigured=partial.misconfigured,
+            throttled=outcome.throttled,
+            misconfigured=outcome.misconfigured,
         )
+        return Result.LEFT
 
     async def _refuse(self, part: Part, refusals: Sequence[Refusal]) -> None:
         refused = [
@@ -345,74 +327,22 @@ class Worker:
 
     # -- what follows from a result
 
-    def _adapt(self, sent: Sent, *, slow_down: bool) -> None:
-        if slow_down:
-            self._limiter.throttled()
-        else:
-            self._limiter.succeeded(sent.duration_s, in_flight=self._in_flight)
-        if self._limiter.limit != self._shown_limit:
-            self._shown_limit = self._limiter.limit
-            self._metrics.in_flight_limit.labels(self._id).set(self._shown_limit)
+    def _arrived(self, sent: Sent, *, slow_down: bool) -> None:
+        self._standing.answered(sent.duration_s, in_flight=self._in_flight, slow_down=slow_down)
+        self._succeeded(sent.started_at_s)
 
-    def _succeeded(self) -> None:
-        self._breaker.close()
-        if self._state.succeeded():
-            structlog.get_logger().info(Event.DESTINATION_RECOVERED, destination=self._id)
-        self._give_back(self._suspects.unpark())
+    def _succeeded(self, since_s: float) -> None:
+        self._standing.succeeded(since_s)
+        self._holding.unpark()
         self._suspects.forget_many()
         self._nudges.nudge()  # more may go out now, though the rest of this batch may take long
-
-    def _failed(
-        self,
-        code: str,
-        reason: str,
-        *,
-        events: int = 0,
-        since_s: float | None = None,
-        wish_s: float | None = None,
-        throttled: bool = False,
-        misconfigured: bool = False,
-    ) -> Result:
-        """Open the breaker. Requests that were under way together since before it opened count as one failure, of which
-        the longest wish is honoured.
-        """
-        now_s = self._clock.monotonic_s()
-        self._metrics.retried_events.labels(self._id).inc(events)
-        if throttled:
-            self._limiter.throttled()
-        if self._state.failed(code, reason, events=events):
-            structlog.get_logger().warning(
-                Event.DESTINATION_DEGRADED,
-                destination=self._id,
-                code=plain_code(code),
-                waits_for="operator" if misconfigured else "provider",
-            )  # the reason may quote events: it is shown to the tenant, not logged
-        if since_s is None or self._breaker.counts(since_s):
-            delay_s = backoff.delay_s(
-                self._retry, self._breaker.count(), wish_s=wish_s, misconfigured=misconfigured, random=self._random
-            )
-            self._breaker.open(now_s, now_s + delay_s)
-        elif wish_s:
-            self._breaker.postpone(now_s + backoff.granted_s(self._retry, wish_s))
-        if (next_s := self._breaker.next_attempt_s()) is not None:
-            self._state.next_attempt_at_s = self._clock.time_s() + next_s - now_s
-        self._show_breaker()
-        return Result.LEFT
-
-    def _show_breaker(self) -> None:
-        self._state.breaker = self._breaker.state(self._clock.monotonic_s())
-
-    def _window_is_over(self) -> bool:
-        return self._state.retrying_since_s is not None and self._state.outage_s() >= self._retry.window_s
 
     async def _give_up(self) -> None:
         """The outage outlasted its window: what waits is dropped into a gap, and the destination is failed."""
         await self._until_idle()
-        if not self._window_is_over():
+        if not self._standing.window_is_over():
             return  # one that was in flight arrived after all
-        self._consumer.release(self._suspects.unpark())
-        if self._acks is not None:
-            self._consumer.release(self._acks.take_all())
+        self._holding.give_back_all()
         error = self._state.last_error
         self._state.give_up()
         detail = f"last error: {error.code}: {error.message}" if error is not None else ""
@@ -428,11 +358,11 @@ class Worker:
 
     def _await_ack(self, channel: str, ack_id: int, positions: list[int]) -> None:
         assert self._acks is not None
-        self._hold_apart(positions)
+        self._holding.hold_apart(positions)
         replaced = self._acks.add(channel, ack_id, positions, self._clock.monotonic_s())
         if replaced:
             self._sender.renew_channel()
-            self._give_back(replaced)
+            self._holding.give_back(replaced)
 
     async def _poll_acks(self) -> None:
         """Settle what has been acknowledged; what is not in time is sent again on a new channel."""
@@ -445,8 +375,8 @@ class Worker:
             overdue = self._acks.overdue(self._clock.monotonic_s() - self._codec.ack_timeout_s)
             if overdue:
                 self._sender.renew_channel()
-                self._give_back(overdue)
-                self._failed("ack_timeout", f"no acknowledgement within {self._codec.ack_timeout_s:.0f} s")
+                self._holding.give_back(overdue)
+                self._standing.failed("ack_timeout", f"no acknowledgement within {self._codec.ack_timeout_s:.0f} s")
             self._nudges.nudge()
 
 

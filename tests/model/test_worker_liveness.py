@@ -230,8 +230,7 @@ class House:
     def _could_send(self) -> bool:
         worker, in_flight = self.worker, self.worker._in_flight
         untaken = self.consumer.pending_events() - self.consumer._cursor.taken
-        is_let = worker._breaker.wait_s(self.clock.monotonic_s(), in_flight) == 0.0
-        return bool(untaken) and is_let and in_flight < worker._limiter.limit
+        return bool(untaken) and worker._standing.wait_s(in_flight) == 0.0
 
     def _worker(self) -> Worker:
         metrics, clock = self.metrics, self.clock

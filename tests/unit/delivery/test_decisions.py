@@ -26,17 +26,15 @@ def test_backoff_stays_between_nothing_and_its_cap(failures: int, chance: float)
     assert 0 <= delay_s <= min(60, 0.5 * 2 ** min(failures - 1, 10))
 
 
-def test_a_providers_wish_is_honoured_up_to_its_cap_and_never_shortens_our_own() -> None:
-    """The delay is the larger of Retry-After (capped at 15 min) and our backoff."""
-    calm = {"misconfigured": False, "random": lambda: 0.5}
-    assert backoff.delay_s(POLICY, 1, wish_s=7, **calm) == 7  # type: ignore[arg-type]
-    assert backoff.delay_s(POLICY, 1, wish_s=10_000, **calm) == 900  # type: ignore[arg-type]
-    assert backoff.delay_s(POLICY, 8, wish_s=1, **calm) == 30  # type: ignore[arg-type]
+def test_a_providers_wish_is_granted_up_to_its_cap() -> None:
+    """A Retry-After of hours is asked again after 15 minutes."""
+    assert backoff.granted_s(POLICY, 7) == 7
+    assert backoff.granted_s(POLICY, 10_000) == 900
 
 
 def test_misconfigured_destinations_are_probed_slowly() -> None:
     """The slow schedule waits at least half of its full delay and no longer than five minutes."""
-    delays = [backoff.delay_s(POLICY, n, wish_s=None, misconfigured=True, random=lambda: 0.0) for n in range(1, 12)]
+    delays = [backoff.delay_s(POLICY, n, misconfigured=True, random=lambda: 0.0) for n in range(1, 12)]
     assert delays[0] == POLICY.misconfigured_s / 2
     assert max(delays) == POLICY.misconfigured_max_s / 2
     assert delays == sorted(delays)
@@ -52,8 +50,8 @@ def test_the_breaker_lets_one_probe_through_when_its_time_has_come() -> None:
     assert breaker.state(10.0) is BreakerState.HALF_OPEN
     assert breaker.wait_s(10.0, 0) == 0.0
     assert breaker.wait_s(10.0, 1) is None
-    breaker.close()
-    assert breaker.state(10.0) is BreakerState.CLOSED
+    breaker.close(10.5, sent_at_s=10.0)
+    assert breaker.state(10.5) is BreakerState.CLOSED
 
 
 def test_requests_that_fail_together_count_once() -> None:
@@ -66,19 +64,42 @@ def test_requests_that_fail_together_count_once() -> None:
     assert breaker.counts(started_at_s=3.0)
 
 
-def test_a_breaker_is_postponed_but_never_shortened() -> None:
-    """Also one that a success has closed meanwhile; no failure is counted, and what fails later is still news."""
+def test_a_providers_wish_postpones_and_never_shortens() -> None:
+    """The longer of the wish and our own backoff holds, also where the failure that it came with does not count."""
     breaker = Breaker()
     breaker.open(2.0, 30.0)
-    breaker.postpone(20.0)
+    breaker.honour(2.0, 20.0)
     assert breaker.wait_s(10.0, 0) == 20.0
-    breaker.postpone(40.0)
-    assert breaker.wait_s(10.0, 0) == 30.0
-    breaker.close()
-    breaker.postpone(40.0)
+    breaker.honour(3.0, 40.0)
     assert breaker.wait_s(10.0, 0) == 30.0
     assert breaker.failures == 0
     assert breaker.counts(started_at_s=2.0)
+
+
+def test_a_providers_wish_outlasts_the_success_of_what_was_sent_before_it() -> None:
+    """Requests under way together get different answers: the one that says when to come again is believed; after that
+    time, or after a success of what was sent since, nothing is held back.
+    """
+    breaker = Breaker()
+    breaker.close(4.0, sent_at_s=1.0)
+    breaker.honour(5.0, 35.0)
+    breaker.close(6.0, sent_at_s=1.0)
+    assert breaker.wait_s(15.0, 0) == 20.0
+    breaker.close(7.0, sent_at_s=5.0)
+    assert breaker.state(7.0) is BreakerState.CLOSED
+    breaker.honour(8.0, 20.0)
+    breaker.close(40.0, sent_at_s=1.0)
+    assert breaker.state(40.0) is BreakerState.CLOSED
+
+
+def test_our_own_backoff_ends_with_any_success() -> None:
+    """One of many requests fails now and then: what was sent beside it shows that the destination takes events."""
+    breaker = Breaker()
+    breaker.count()
+    breaker.open(5.0, 35.0)
+    breaker.close(6.0, sent_at_s=1.0)
+    assert breaker.state(6.0) is BreakerState.CLOSED
+    assert breaker.failures == 0
 
 
 def test_the_limiter_grows_when_it_holds_back_and_shrinks_when_throttled() -> None:
@@ -176,13 +197,13 @@ def test_the_memo_keeps_what_must_outlive_the_process() -> None:
     assert recall(b"\xff{") == Memory()
 
 
-@given(st.integers(2, 200), st.sets(st.integers(0, 199), max_size=6))
-def test_bisection_isolates_exactly_the_poison(size: int, poison: set[int]) -> None:
+@given(st.integers(2, 200), st.sets(st.integers(0, 199), max_size=6), st.booleans())
+def test_bisection_isolates_exactly_the_poison(size: int, poison: set[int], in_order: bool) -> None:
     """Whatever events are poison, they alone are left as suspects, in a number of requests that grows with the
-    logarithm.
+    logarithm; in order, where that is to be kept.
     """
     poison = {n for n in poison if n < size}
-    bisection = Bisection(Part(list(range(size)), [b"{}"] * size), "refuse")
+    bisection = Bisection(Part(list(range(size)), [b"{}"] * size), "refuse", in_order=in_order)
     taken: list[int] = []
     requests = 0
     while (part := bisection.next_part()) is not None:
@@ -193,19 +214,34 @@ def test_bisection_isolates_exactly_the_poison(size: int, poison: set[int]) -> N
             bisection.taken()
             taken += part.positions
     assert {suspect.part.positions[0] for suspect in bisection.suspects} == poison
-    assert sorted(taken) == [n for n in range(size) if n not in poison]
+    assert (taken if in_order else sorted(taken)) == [n for n in range(size) if n not in poison]
     assert requests <= 2 + 2 * max(1, len(poison)) * (size.bit_length() + 1)
 
 
 def test_when_every_part_is_refused_the_request_is_suspected_and_not_the_events() -> None:
     """With ``degrade``, nothing is dead-lettered unless something else of the batch was taken."""
-    bisection = Bisection(Part(list(range(64)), [b"{}"] * 64), "degrade")
+    bisection = Bisection(Part(list(range(64)), [b"{}"] * 64), "degrade", in_order=False)
     sent = 0
     while not bisection.hopeless() and (part := bisection.next_part()) is not None:
         sent += 1
         bisection.refused(part, "400", "no")
     assert sent == 16
     assert not bisection.are_poison()
+
+
+def test_many_poisoned_events_at_the_front_do_not_hide_that_those_behind_are_taken() -> None:
+    """In order the first good one comes late: the patience is longer, and ends."""
+    bisection = Bisection(Part(list(range(1000)), [b"{}"] * 1000), "degrade", in_order=True)
+    while not bisection.hopeless() and not bisection.any_taken and (part := bisection.next_part()) is not None:
+        if part.positions[0] < 20:
+            bisection.refused(part, "400", "no")
+        else:
+            bisection.taken()
+    assert bisection.are_poison()
+    refusing = Bisection(Part(list(range(1000)), [b"{}"] * 1000), "degrade", in_order=True)
+    while not refusing.hopeless() and (part := refusing.next_part()) is not None:
+        refusing.refused(part, "400", "no")
+    assert not refusing.are_poison()
 
 
 def test_acknowledgements_are_told_apart_by_channel_and_time_out() -> None:
@@ -232,7 +268,7 @@ def test_an_acknowledgement_id_that_is_given_again_hands_back_what_it_stood_for(
 @pytest.mark.parametrize("alone", ["refuse", "degrade"])
 def test_a_bisection_in_which_something_was_taken_dead_letters_its_suspects(alone: str) -> None:
     """One good half proves that the destination works, so the refused event is the fault."""
-    bisection = Bisection(Part([1, 2], [b"{}", b"{}"]), alone)  # type: ignore[arg-type]
+    bisection = Bisection(Part([1, 2], [b"{}", b"{}"]), alone, in_order=False)  # type: ignore[arg-type]
     first, second = bisection.next_part(), bisection.next_part()
     assert first is not None
     assert second is not None

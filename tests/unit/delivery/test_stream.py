@@ -310,6 +310,33 @@ async def test_retry_after_is_honoured_though_a_request_beside_it_failed_first(h
     assert house.clock.monotonic_s() - began_s >= 120
 
 
+async def test_retry_after_is_honoured_though_a_request_beside_it_succeeds_later(house: House) -> None:
+    """What was sent before the provider asked for time says nothing against it."""
+
+    class TwoAtOnce(Provider):
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            reply = await super().send(request, timeout_s=timeout_s)
+            if len(self.requests) <= 2:
+                await house.clock.sleep(0.2 if b'"e0"' in request.body else 0.1)
+            return reply
+
+        def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
+            throttled = len(self.requests) == 2 and b'"e10"' in request.body
+            return Retry("slow down", after_s=120, throttled=True) if throttled else Delivered()
+
+    provider = TwoAtOnce(lambda lines: Delivered())
+    house.start(provider)
+    await house.post(20)
+    began_s = house.clock.monotonic_s()
+    await house.clock.run_until(lambda: house.consumer.ledger().delivered == 10, within_s=1)
+    assert house.state.status is Status.ACTIVE
+    assert house.state.breaker is BreakerState.OPEN
+    assert house.state.next_attempt_at_s == pytest.approx(house.clock.time_s() + 120, abs=1)
+    await house.drained(within_s=200)
+    assert house.clock.monotonic_s() - began_s >= 120
+    assert len(provider.requests) == 3
+
+
 async def test_poison_is_isolated_and_dead_lettered_alone(house: House) -> None:
     """One refused event of a batch ends as a dead letter with the provider's words; all others are delivered."""
     provider = Provider(lambda lines: Split("cannot parse", code="400") if b'{"id":"e7"}' in lines else Delivered())
@@ -422,6 +449,23 @@ async def test_an_ordered_destination_gets_nothing_behind_an_event_that_it_refus
     lines = await house.post(8)
     await house.drained()
     assert taken == lines
+
+
+async def test_an_ordered_destination_gets_a_batch_that_is_taken_apart_in_order(house: House) -> None:
+    """Whatever stands beside the poison arrives before what came after it."""
+    provider = Provider(
+        lambda lines: Split("no", code="400") if b'{"id":"e2"}' in lines else took(lines), events_max=16
+    )
+
+    def took(lines: list[bytes]) -> Outcome:
+        taken.extend(lines)
+        return Delivered()
+
+    taken: list[bytes] = []
+    house.start(provider, msgspec.structs.replace(DESTINATION, ordered=True))
+    lines = await house.post(16)
+    await house.drained()
+    assert taken == [line for line in lines if line != b'{"id":"e2"}']
 
 
 async def test_a_webhook_that_begins_to_refuse_everything_loses_nothing_more(house: House) -> None:
