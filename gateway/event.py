@@ -22,6 +22,10 @@ from msgspec import Meta
 from gateway import scan
 from gateway.queue import ALL_TENANTS, Entry, Subject, SubjectKind
 
+EVENT_BYTES_MIN = len(
+    b'{"id":"x","timestamp":"2026-06-30T12:34:56Z","tenant_id":"x","actor_type":"","actor_id":"","action":"",'
+    b'"resource_type":"","resource_id":"","service":"","outcome":""}'
+)
 TENANT_ID_CHARS_MAX = 128
 NESTING_MAX = 512  # objects and arrays within one another; delivery decodes events on a deeper stack
 SLICE_BYTES, STEP_LINES = 32 << 10, 512  # of a body that is looked at line by line: a few milliseconds of work
@@ -96,10 +100,6 @@ class Rules(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OFFSET_WITHOUT_COLON = re.compile(rb'"timestamp"[ \t\r]*:[ \t\r]*"[^"]*[+-]\d{4}"')
 _LEAP_SECOND = re.compile(rb'("timestamp"[ \t\r]*:[ \t\r]*"[^"]*T\d\d:\d\d:)60', re.IGNORECASE)
-_SHORTEST = (
-    b'{"id":"x","timestamp":"2026-06-30T12:34:56Z","tenant_id":"x","actor_type":"","actor_id":"","action":"",'
-    b'"resource_type":"","resource_id":"","service":"","outcome":""}'
-)
 _NOT_BLANK = re.compile(rb"[^ \t\r\n][^\n]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BRACKET_OR_TEXT = re.compile(rb'[\[\]{}]|%b"' % scan.UNENDED_STRING)
@@ -308,7 +308,7 @@ class _Sorting:
             line = raw.strip(_WHITE)
             if not line:
                 continue
-            if self._tells_no_more and (len(line) < len(_SHORTEST) or not line.startswith(b"{")):
+            if self._tells_no_more and (len(line) < EVENT_BYTES_MIN or not line.startswith(b"{")):
                 self._rejected += 1
             else:
                 self._sort(number, line)

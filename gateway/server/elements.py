@@ -10,11 +10,10 @@ import msgspec
 
 from gateway import scan
 from gateway.errors import RequestRejected
-from gateway.event import SLICE_BYTES
+from gateway.event import EVENT_BYTES_MIN, SLICE_BYTES
 from gateway.server.white_space import without_white_space
 
 _WHITE = b" \t\r\n"
-_EVENT_BYTES_MIN = 128  # the names of the members that each must have come to as much
 _REFUSED_MAX = 1_000  # elements that may be there besides, so that of a small array each is told what is wrong with it
 _COMMA_BYTES = 16  # events have a comma in more bytes than that; where they stand thicker elements are counted first
 _STEP_RUNS = 4_096
@@ -88,7 +87,7 @@ def _bound(elements: int, array: bytes) -> None:
 
 
 def _elements_max(array: bytes) -> int:
-    return len(array) // _EVENT_BYTES_MIN + _REFUSED_MAX
+    return len(array) // EVENT_BYTES_MIN + _REFUSED_MAX
 
 
 def _on_one_line(element: bytes, event_bytes_max: int) -> bytes:
