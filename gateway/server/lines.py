@@ -22,7 +22,7 @@ async def cut(
     """
     held: list[bytes] = []
     size = 0
-    skipping = False
+    ends_line = skipping = False
     async for data in body:
         rest = data
         if skipping:
@@ -32,14 +32,15 @@ async def cut(
             skipping, rest = False, data[end + 1 :]
         held.append(rest)
         size += len(rest)
+        ends_line = ends_line or b"\n" in rest
         await hold(size)
-        if size < piece_bytes:
+        if size < piece_bytes or (not ends_line and size <= line_bytes_max):
             continue
         joined = b"".join(held)
         end = joined.rfind(b"\n") + 1
         if end:
             yield Piece(joined[:end].removesuffix(b"\n"))
-        held, size = [joined[end:]], len(joined) - end
+        held, size, ends_line = [joined[end:]], len(joined) - end, False
         if size > line_bytes_max:
             yield Piece(held[0], is_too_long=True)
             held, size, skipping = [], 0, True
