@@ -70,7 +70,7 @@ async def run(config: Config, *, announce: Callable[[Announcement], None]) -> in
                 running.append(group.create_task(tls.run()))
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload_soon)
             address = await parts.listener.start(config.server.address, tls.context if tls is not None else None)
-            announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file, None))
+            announce(Announcement(address, config.data_dir, parts.new_key, parts.key_file))
             structlog.get_logger().info(Event.GATEWAY_STARTED, address=address, version=__version__)
             await stop.wait()
             structlog.get_logger().info(Event.GATEWAY_STOPPING, grace_s=float(config.shutdown.grace_s))

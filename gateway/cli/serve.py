@@ -71,7 +71,7 @@ def announcement_text(made: Announcement) -> str:
         f"The gateway listens on {made.address} and keeps its data in {Path(made.data_dir).absolute()}",
         *_key_lines(made),
         f"API description:  {base}/openapi.json",
-        *([f"Console:          {base}{made.console}"] if made.console else []),
+        *([f"Console:          {base}/console/"] if not made.address.startswith("unix:") else []),
         "",
         "Create a destination (put in your own endpoint and token):",
         f"  {_command(curl, base + '/v1/audit/siem', made, 'application/json', _DESTINATION)}",

@@ -137,7 +137,7 @@ async def _update(call: Call, changes: Changes) -> web.Response:
     if _flag(call, "verify"):
         await _verify(call, call.parts.service.draft_update(known.id, changes))
     health = call.parts.streams.health(known.id)
-    before = [known]
+    before: list[Destination] = []
 
     def written_over(newest: Destination) -> None:
         precondition(newest)
@@ -147,7 +147,7 @@ async def _update(call: Call, changes: Changes) -> web.Response:
     try:
         await call.parts.streams.take_up(before[-1])
     finally:  # it is stored, whatever the disk of the queue does
-        await activity.updated(call, known, changed, health)
+        await activity.updated(call, before[-1], changed, health)
     return _one(call, changed)
 
 

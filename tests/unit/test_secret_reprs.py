@@ -38,7 +38,7 @@ CONTEXT = Context(now_s=1_782_822_900.0, channel="c", instance="i")
         bootstrap_key(CANARY, 0.0),
         CreatedKey(KEY, CANARY),
         new_key(KEY, CANARY),
-        Announcement("http://h", "d", CANARY, "f", None),
+        Announcement("http://h", "d", CANARY, "f"),
         connection({"GATEWAY_API_KEY": CANARY}),
         Given(None, None, None, None, {"token": CANARY}, [], {}),
         Request("https://h", (("Authorization", CANARY),), CANARY.encode()),

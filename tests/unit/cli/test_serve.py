@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError, DataDirectoryInUse, StoreUnavailable
 
 Command = Callable[..., Result]
-STARTED = Announcement("http://127.0.0.1:8080", "/data", "tl_live_new", "/data/bootstrap-key", None)
+STARTED = Announcement("http://127.0.0.1:8080", "/data", "tl_live_new", "/data/bootstrap-key")
 
 
 def raising(error: BaseException) -> Run:
@@ -40,9 +40,8 @@ def test_a_start_prints_what_comes_next_and_passes_the_exit_code_on(capsys: pyte
 
     assert serve_with(Config(), run) == 0
     printed = capsys.readouterr().out
-    for text in ("http://127.0.0.1:8080", "tl_live_new", "/data/bootstrap-key", "/openapi.json"):
+    for text in ("http://127.0.0.1:8080", "tl_live_new", "/data/bootstrap-key", "/openapi.json", ":8080/console/\n"):
         assert text in printed
-    assert "Console" not in printed
 
 
 def test_the_printed_commands_are_complete() -> None:
@@ -57,14 +56,14 @@ def test_the_printed_commands_are_complete() -> None:
 
 def test_a_later_start_does_not_print_the_key() -> None:
     """Only the start that generated it knows the key; later the file is named."""
-    text = announcement_text(Announcement("http://127.0.0.1:1", "/d", None, "/d/bootstrap-key", None))
+    text = announcement_text(Announcement("http://127.0.0.1:1", "/d", None, "/d/bootstrap-key"))
     assert "in /d/bootstrap-key" in text
     assert "tl_live" not in text
 
 
 def test_the_key_is_found_from_any_directory() -> None:
     """A relative data directory is printed in full: the next terminal may be somewhere else."""
-    text = announcement_text(Announcement("http://127.0.0.1:1", "./d", None, "d/bootstrap-key", None))
+    text = announcement_text(Announcement("http://127.0.0.1:1", "./d", None, "d/bootstrap-key"))
     kept = shlex.quote(str(Path.cwd() / "d" / "bootstrap-key"))
     assert text.count(f"$(cat {kept})") == 2
     assert f"keeps its data in {Path.cwd() / 'd'}\n" in text
@@ -72,17 +71,18 @@ def test_the_key_is_found_from_any_directory() -> None:
 
 def test_a_key_of_the_settings_is_not_printed() -> None:
     """The variable stands in the commands instead."""
-    made = Announcement("http://127.0.0.1:1", "d", None, None, "/console/")
+    made = Announcement("http://127.0.0.1:1", "d", None, None)
     assert all("X-API-Key: $GATEWAY_BOOTSTRAP_KEY" in command for command in commands(made))
     assert "http://127.0.0.1:1/console/" in announcement_text(made)
 
 
 def test_commands_reach_a_gateway_that_listens_everywhere_or_on_a_socket() -> None:
     """An unspecified address is replaced by loopback; a socket is named to curl."""
-    everywhere = Announcement("http://0.0.0.0:80", "d", None, "/a b/key", None)
+    everywhere = Announcement("http://0.0.0.0:80", "d", None, "/a b/key")
     assert commands(everywhere)[0][1] == "http://127.0.0.1:80/v1/audit/siem"
     assert "$(cat '/a b/key')" in announcement_text(everywhere)
-    unix = Announcement("unix:/run/g.sock", "d", None, "k", None)
+    unix = Announcement("unix:/run/g.sock", "d", None, "k")
+    assert "/console/" not in announcement_text(unix), "no browser opens a socket"
     assert commands(unix)[1][:4] == ["curl", "--unix-socket", "/run/g.sock", "http://localhost/v1/audit/events"]
 
 

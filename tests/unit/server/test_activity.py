@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from gateway.config import Activity, RetryPolicy
-from gateway.delivery.health import Status
+from gateway.delivery.health import Status, TestResult
 from gateway.providers.codec import Reply
 from gateway.quantity import Seconds
 from tests.events import event
@@ -204,3 +207,24 @@ def _status(gateway: Gateway, destination_id: str) -> Status | None:
 async def _pass(gateway: Gateway, seconds: float) -> None:
     until_s = gateway.clock.monotonic_s() + seconds
     await gateway.until(lambda: gateway.clock.monotonic_s() >= until_s)
+
+
+async def test_a_change_is_told_of_whoever_made_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another one stored while a change was being verified is not told a second time, as this one's."""
+    destination = await gateway.make_destination(name="Main")
+    is_testing, tested = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> TestResult:
+        is_testing.set()
+        await tested.wait()
+        return TestResult(True, 200, 1.0, "fine")
+
+    monkeypatch.setattr(gateway.supervisor, "test", slowly)
+    slow = asyncio.create_task(gateway.ask("PATCH", f"{SIEM}/{destination}?verify=true", json={"name": "New"}))
+    await is_testing.wait()
+    assert (await gateway.ask("PATCH", f"{SIEM}/{destination}", json={"enabled": False})).status == 200
+    tested.set()
+    assert (await slow).status == 200
+    updated, disabled, _ = await activity(gateway, f"{SIEM}/{destination}/activity")
+    assert disabled["changes"] == [{"field": "enabled", "from": True, "to": False}]
+    assert updated["changes"] == [{"field": "name", "from": "Main", "to": "New"}]
