@@ -101,6 +101,6 @@ class Standing:
 
     def _show(self) -> None:
         now_s = self._clock.monotonic_s()
-        self._state.breaker = self._breaker.state(now_s)
-        if (next_s := self._breaker.next_attempt_s()) is not None:
-            self._state.next_attempt_at_s = self._clock.time_s() + next_s - now_s
+        next_s = self._breaker.next_attempt_s()
+        at_s = self._clock.time_s() + next_s - now_s if next_s is not None else None
+        self._state.show(self._breaker.state(now_s), at_s)

@@ -84,14 +84,15 @@ class DeliveryState:
         """Returns whether an outage ended by it."""
         self.last_success_at_s = self._clock.time_s()
         self.consecutive_failures = 0
-        self.next_attempt_at_s = None
-        self.breaker = BreakerState.CLOSED
         recovered = self._outage.end()
         if recovered:
             self.active_since_s = self.last_success_at_s
             self._consumer.set_failing(False)
         self._save(now=recovered)
         return recovered
+
+    def show(self, breaker: BreakerState, next_attempt_at_s: float | None) -> None:
+        self.breaker, self.next_attempt_at_s = breaker, next_attempt_at_s
 
     def progressed(self) -> None:
         """Something arrived though not all: the outage, if one is on, is counted anew."""
@@ -122,7 +123,7 @@ class DeliveryState:
         self._dropped_before = self._consumer.ledger().dropped
         self._outage.end()
         self._consumer.set_failing(False)
-        self.next_attempt_at_s = None
+        self.show(self.breaker, None)
         self._save(now=True)
 
     def resume(self) -> None:
@@ -132,8 +133,7 @@ class DeliveryState:
         self.active_since_s = self._clock.time_s()
         self._outage.end()
         self.consecutive_failures = 0
-        self.next_attempt_at_s = None
-        self.breaker = BreakerState.CLOSED
+        self.show(BreakerState.CLOSED, None)
         self._consumer.set_failing(False)
         self._save(now=True)
 

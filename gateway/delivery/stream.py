@@ -163,13 +163,7 @@ class Stream:
             await self._finish_deletion()
             if self.removed.is_set():
                 return
-            waiting = asyncio.ensure_future(self.consumer.wait())
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait({waiting, changed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                changed.cancel()
+            await first_of(self.consumer.wait(), self._changed.wait())
             if not self._changed.is_set():
                 await self._clock.sleep(_SKIP_INTERVAL_S)
 

@@ -31,7 +31,7 @@ from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.history import Figures, HistoryStore
 from gateway.destinations.store import Destination, Filter
-from gateway.providers.codec import Provider, Settings
+from gateway.providers.codec import Codec, Provider, Settings
 from gateway.providers.trace import Trace
 from gateway.queue import Consumer, EventQueue, GapReason, Matcher
 from gateway.telemetry import Event, Metrics
@@ -113,14 +113,10 @@ class Supervisor:
         """Keep what runs equal to what is wanted, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch.run())
-            version = -1
             while True:
+                version = self._catalog.version
                 await self.reconcile(group)
-                try:
-                    async with asyncio.timeout(_RECONCILE_INTERVAL_S):
-                        version = await self._catalog.wait_for_change(version)
-                except TimeoutError:
-                    continue
+                await first_of(self._catalog.wait_for_change(version), self._clock.sleep(_RECONCILE_INTERVAL_S))
 
     async def reconcile(self, group: asyncio.TaskGroup) -> None:
         if self._stopping:
@@ -224,12 +220,12 @@ class Supervisor:
         return dropped
 
     async def test(self, provider: Provider, settings: Settings, tenant_id: str) -> TestResult:
-        trace = Trace()
+        trace, codec = Trace(), provider.build(settings)
         transport = self._make_transport(trace=trace)
         try:
             return await probe(
-                self._sender("test", provider, settings, transport),
-                provider.build(settings),
+                self._sender("test", codec, transport.secured(settings)),
+                codec,
                 tenant_id=tenant_id,
                 endpoint=provider.normalise_endpoint(settings.endpoint),
                 trace=trace,
@@ -359,14 +355,13 @@ class Supervisor:
         return compile_filter(chosen, tell=self._unreached.look_at)
 
     def _worker(self, destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
-        provider = self._providers[destination.provider]
         settings = self._settings_of(destination)
-        transport = self._transports[destination.id]
+        codec = self._providers[destination.provider].build(settings)
         return Worker(
             destination,
-            codec=provider.build(settings),
+            codec=codec,
             consumer=consumer,
-            sender=self._sender(destination.id, provider, settings, transport),
+            sender=self._sender(destination.id, codec, self._transports[destination.id].secured(settings)),
             state=state,
             retry=self._retry,
             delivery=self._delivery,
@@ -375,10 +370,10 @@ class Supervisor:
             metrics=self._metrics,
         )
 
-    def _sender(self, label: str, provider: Provider, settings: Settings, transport: ClosableTransport) -> Sender:
+    def _sender(self, label: str, codec: Codec, transport: Transport) -> Sender:
         return Sender(
-            provider.build(settings),
-            transport.secured(settings),
+            codec,
+            transport,
             destination_id=label,
             instance=self._instance,
             clock=self._clock,
