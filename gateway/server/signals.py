@@ -1,4 +1,4 @@
-"""What machines ask: alive, ready, metrics, the API's description."""
+"""What machines ask: alive, ready, metrics."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _NOT_TAKEN = 300  # from here on an answer may be given without the body having 
 
 
 class Exchange(NamedTuple):
-    """``opening`` and what follows it are the head. The answer is read up to ``answer_bytes_max`` of its body."""
+    """``head`` ends with its blank line. The answer is read up to ``answer_bytes_max`` of its body."""
 
     head: bytes
     body: bytes

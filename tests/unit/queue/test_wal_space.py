@@ -151,7 +151,8 @@ async def test_nobody_gives_up_what_stays_for_another(log: Log) -> None:
 
     with pytest.raises(QueueFull):
         await fill()
-    await asyncio.sleep(1.5)  # a look of the retention
+    await log.stop_upkeep()
+    await log.queue.space.retain()
     for consumer in (slow, log.dead):
         assert await consumer.gaps() == []
         assert consumer.ledger().pending == consumer.ledger().accepted
@@ -223,7 +224,9 @@ async def test_a_dead_destination_of_all_tenants_keeps_everything(log: Log) -> N
     for _ in range(200):
         await log.append(*[500] * TENANTS)
         await log.deliver()
-    await asyncio.sleep(2.5)  # two looks of the retention
+    await log.stop_upkeep()
+    for _ in range(2):
+        await log.queue.space.retain()
     assert len([line async for line in _ids(of_all)]) == 200 * TENANTS
     assert await of_all.gaps() == []
 
