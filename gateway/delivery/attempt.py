@@ -27,6 +27,7 @@ from gateway.providers.codec import (
     Reply,
     Request,
     Retry,
+    Signing,
     Split,
 )
 from gateway.telemetry import Event, Metrics, plain_code
@@ -68,6 +69,7 @@ class Sender:
         timeout_s: float,
     ) -> None:
         self._codec = codec
+        self._signing = codec if isinstance(codec, Signing) else None
         self._transport = transport
         self._destination_id = destination_id
         self._instance = instance
@@ -109,14 +111,21 @@ class Sender:
 
     async def exchange(self, request: Request) -> Reply | TransportError:
         """Send a request that carries no events."""
+        return await self._exchange(request, self.context())
+
+    async def _exchange(self, request: Request, context: Context) -> Reply | TransportError:
+        if self._signing is not None:
+            request = self._signing.sign(request, context)
         try:
             return await self._transport.send(request, timeout_s=self._timeout_s)
         except TransportError as error:
             return error
 
     async def _send_once(self, request: Request, context: Context) -> Sent:
+        """Of ``context`` the channel counts: when the batch was encoded may be minutes ago."""
+        context = self.context(context.channel)
         started_at_s = self._clock.monotonic_s()
-        answer = await self.exchange(request)
+        answer = await self._exchange(request, context)
         duration_s = self._clock.monotonic_s() - started_at_s
         if isinstance(answer, TransportError):
             return Sent(outcome_of(answer), None, started_at_s, duration_s)

@@ -153,7 +153,7 @@ class CloudWatchCodec:
         timed, refused = self._judge(batch, int((context.now_s + context.clock_offset_s) * 1000))
         timed.sort(key=lambda entry: entry[0])
         stream = self._stream or _daily_stream(context)
-        requests = [self._put(batch, part, stream, context) for part in _calls(timed, batch.lines)]
+        requests = [self._put(batch, part, stream) for part in _calls(timed, batch.lines)]
         return Encoded(tuple(requests), tuple(refused))
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
@@ -161,8 +161,13 @@ class CloudWatchCodec:
             return classify_success(request.positions, reply)
         failure = read_failure(reply, self._secrets())
         if failure.name == RESOURCE_MISSING:
-            return Prepare(self._create_stream(request, context), reason=failure.text)
+            return Prepare(self._create_stream(request), reason=failure.text)
         return classify_error(failure, reply, context)
+
+    def sign(self, request: Request, context: Context) -> Request:
+        now_s = context.now_s + context.clock_offset_s
+        headers = sign_post(self._key, self._host, request.headers, request.body, now_s)
+        return msgspec.structs.replace(request, headers=headers)
 
     def classify_prepared(self, reply: Reply) -> Retry | Misconfigured | None:
         failure = read_failure(reply, self._secrets())
@@ -194,28 +199,22 @@ class CloudWatchCodec:
                 refused.append(_out_of_range(position, at_ms, now_ms))
         return timed, refused
 
-    def _put(self, batch: Batch, part: Sequence[tuple[int, int]], stream: str, context: Context) -> Request:
+    def _put(self, batch: Batch, part: Sequence[tuple[int, int]], stream: str) -> Request:
         events = [_LogEvent(at_ms, batch.lines[position].decode()) for at_ms, position in part]
         body = msgspec.json.encode(_PutLogEvents(self._group, stream, events))
-        return self._request("PutLogEvents", body, context, positions=[position for _, position in part])
+        return self._request("PutLogEvents", body, positions=[position for _, position in part])
 
-    def _create_stream(self, refused: Request, context: Context) -> Request:
+    def _create_stream(self, refused: Request) -> Request:
         """For the stream that the refused request names: the day may have changed since."""
         stream = msgspec.json.decode(refused.body, type=_Stream)
-        return self._request("CreateLogStream", msgspec.json.encode(stream), context)
+        return self._request("CreateLogStream", msgspec.json.encode(stream))
 
-    def _request(self, operation: str, body: bytes, context: Context, positions: Sequence[int] = ()) -> Request:
+    def _request(self, operation: str, body: bytes, positions: Sequence[int] = ()) -> Request:
         headers = (
             ("Content-Type", "application/x-amz-json-1.1"),
             ("X-Amz-Target", f"Logs_20140328.{operation}"),
         )
-        now_s = context.now_s + context.clock_offset_s
-        return Request(
-            url=self._url,
-            headers=sign_post(self._key, self._host, headers, body, now_s),
-            body=body,
-            positions=positions,
-        )
+        return Request(url=self._url, headers=headers, body=body, positions=positions)
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._key.secret_access_key, self._key.access_key_id)

@@ -185,6 +185,17 @@ class Preparing(Protocol):
         """What the answer to ``Prepare.request`` means. None: done, send the refused request again."""
 
 
+@runtime_checkable
+class Signing(Protocol):
+    """A codec whose requests tell, under a signature, when they are sent, which their receiver compares with its clock.
+
+    ``encode`` leaves that out: the last request of a batch may go out long after the first.
+    """
+
+    def sign(self, request: Request, context: Context) -> Request:
+        """The request as it goes out now."""
+
+
 class AckReport(msgspec.Struct, frozen=True):
     """``confirmed`` ids are delivered. ``disabled``: the token gives no acknowledgements, their 200 was the word."""
 

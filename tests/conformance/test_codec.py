@@ -25,7 +25,7 @@ from gateway.providers.codec import (
     Retry,
     Split,
 )
-from tests.provider_cases import CHANNEL, CONTEXT, CREDENTIALS, EVENT, NOW_S, codec, event, reply
+from tests.provider_cases import CHANNEL, CONTEXT, CREDENTIALS, EVENT, NOW_S, codec, event, reply, signed
 from tests.provider_cases import settings as settings_of
 
 CASES: list[tuple[str, dict[str, object]]] = [
@@ -291,7 +291,7 @@ def test_no_repr_shows_a_credential(name: str, options: dict[str, object]) -> No
     """Codec, settings, requests and outcomes can be printed."""
     made, encoded = encode(name, options, EVENT)
     request = encoded.requests[0]
-    printed: list[object] = [made, settings_of(name, options), encoded, request]
+    printed: list[object] = [made, settings_of(name, options), encoded, signed(made, request)]
     quoted = " ".join(CREDENTIALS[name].values())
     bodies = [
         quoted.encode(),
