@@ -12,6 +12,7 @@ from gateway.providers.reply import by_status, http_code, http_date_s, read_json
 RESOURCE_MISSING = "ResourceNotFoundException"
 RESOURCE_EXISTS = "ResourceAlreadyExistsException"
 CLOCK_TOLERANCE_S = 60.0
+CLOCK_OFFSET_S_MAX = 100 * 366 * 86_400.0  # a clock that was never set is off by less
 
 _THROTTLED = frozenset(
     {
@@ -158,7 +159,8 @@ def _clock_verdict(failure: Failure, reply: Reply, context: Context | None) -> O
     server_now_s = http_date_s(reply.headers.get("date", ""))
     if server_now_s is not None and context is not None:
         offset_s = server_now_s - context.now_s
-        if abs(offset_s - context.clock_offset_s) >= CLOCK_TOLERANCE_S:
+        is_other = abs(offset_s - context.clock_offset_s) >= CLOCK_TOLERANCE_S
+        if is_other and abs(offset_s) <= CLOCK_OFFSET_S_MAX:
             return Retry(_said(failure), code="clock", after_s=0.0, clock_offset_s=offset_s)
     return Misconfigured(
         f"AWS does not accept the time of the gateway's clock; set it right: {failure.text}", code="clock"

@@ -415,7 +415,7 @@ def test_a_wrong_clock_is_corrected_once(name: str, message: str) -> None:
     assert again.code == "clock"
 
 
-@pytest.mark.parametrize("date", ["", "nonsense", http_date(1)])
+@pytest.mark.parametrize("date", ["", "nonsense", http_date(1), "Fri, 31 Dec 9999 23:59:59 -2359"])
 def test_a_clock_that_cannot_be_corrected(date: str) -> None:
     """Without a usable difference there is nothing to try."""
     assert isinstance(failure("InvalidSignatureException", EXPIRED, date=date), Misconfigured)
