@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from yarl import URL
 
 from gateway.providers.choices import credential, option_error, text_option
 from gateway.providers.cloudwatch_reply import (
@@ -138,7 +139,7 @@ class CloudWatchCodec:
     def __init__(self, settings: Settings) -> None:
         endpoint = parse_endpoint(settings.endpoint)
         self._url = f"{endpoint.base}/"
-        self._host = endpoint.authority
+        self._host = URL(self._url).host_port_subcomponent or ""  # as the Host header will say it
         self._key = SigningKey(
             access_key_id=credential(settings, "access_key_id"),
             secret_access_key=credential(settings, "secret_access_key"),

@@ -175,6 +175,15 @@ def test_reads_the_region_from_the_host(endpoint: str, region: str) -> None:
         assert f"/20260630/{expected}/logs/" in headers(signed(made, request))["authorization"]
 
 
+def test_signs_for_the_host_that_is_sent() -> None:
+    """The Host header has no dot at the end of a name, and neither has what is signed."""
+    with_dot, without = (
+        codec("cloudwatch", endpoint=f"https://logs.us-east-1.amazonaws.com{dot}") for dot in (".", "")
+    )
+    (request,) = encoded(EVENT).requests
+    assert headers(signed(with_dot, request)) == headers(signed(without, request))
+
+
 def test_does_not_guess_a_region() -> None:
     """Another host needs the option, and is posted to as it is."""
     with pytest.raises(RequestRejected) as caught:
