@@ -14,7 +14,7 @@ RESOURCE_EXISTS = "ResourceAlreadyExistsException"
 CLOCK_TOLERANCE_S = 60.0
 CLOCK_OFFSET_S_MAX = 100 * 366 * 86_400.0  # a clock that was never set is off by less
 
-_THROTTLED = frozenset(
+THROTTLED = frozenset(
     {
         "ThrottlingException",
         "Throttling",
@@ -24,7 +24,7 @@ _THROTTLED = frozenset(
         "LimitExceededException",
     }
 )
-_RETRIED = frozenset(
+RETRIED = frozenset(
     {
         "ServiceUnavailable",
         "ServiceUnavailableException",
@@ -34,7 +34,7 @@ _RETRIED = frozenset(
         "OperationAbortedException",
     }
 )
-_CREDENTIALS = frozenset(
+CREDENTIALS = frozenset(
     {
         "UnrecognizedClientException",
         "InvalidSignatureException",
@@ -125,10 +125,10 @@ def classify_error(failure: Failure, reply: Reply, context: Context | None) -> O
     now_s = context.now_s if context is not None else http_date_s(reply.headers.get("date", "")) or 0.0
     if _is_about_the_clock(failure):
         return _clock_verdict(failure, reply, context)
-    throttled = failure.name in _THROTTLED or reply.status == 429
-    if throttled or failure.name in _RETRIED or "x-amz-retry-after" in reply.headers:
+    throttled = failure.name in THROTTLED or reply.status == 429
+    if throttled or failure.name in RETRIED or "x-amz-retry-after" in reply.headers:
         return Retry(_said(failure), code=failure.code, after_s=_after_s(reply, now_s), throttled=throttled)
-    if failure.name in _CREDENTIALS:
+    if failure.name in CREDENTIALS:
         return Misconfigured(f"AWS does not accept the access key or its signature: {failure.text}", code=failure.code)
     if failure.name == "AccessDeniedException":
         reason = (
