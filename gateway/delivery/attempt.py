@@ -55,7 +55,9 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends for one destination; keeps the channel and the clock offset that its provider's answers ask for."""
+    """Sends for one destination; keeps the channel, the clock offset and the age of events that its provider's answers
+    ask for.
+    """
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Sender:
         self._timeout_s = timeout_s
         self._channel = str(uuid.uuid4())
         self._clock_offset_s = 0.0
+        self._age_max_s: float | None = None
 
     @property
     def channel(self) -> str:
@@ -95,6 +98,7 @@ class Sender:
             channel=channel or self._channel,
             instance=self._instance,
             clock_offset_s=self._clock_offset_s,
+            age_max_s=self._age_max_s,
         )
 
     async def send(self, request: Request, context: Context) -> tuple[Sent, Attempt]:
@@ -107,6 +111,9 @@ class Sender:
                 self.renew_channel()
             if sent.outcome.clock_offset_s is not None:
                 self._clock_offset_s = sent.outcome.clock_offset_s
+        if isinstance(sent.outcome, Partial) and sent.outcome.age_max_s is not None:
+            known_s = self._age_max_s
+            self._age_max_s = sent.outcome.age_max_s if known_s is None else min(known_s, sent.outcome.age_max_s)
         return sent, self._report(request, sent)
 
     async def exchange(self, request: Request) -> Reply | TransportError:

@@ -17,6 +17,7 @@ from gateway.providers.choices import credential, option_error, text_option
 from gateway.providers.cloudwatch_reply import (
     RESOURCE_EXISTS,
     RESOURCE_MISSING,
+    TOO_NEW,
     classify_error,
     classify_success,
     read_failure,
@@ -30,6 +31,7 @@ from gateway.providers.codec import (
     Limits,
     Misconfigured,
     Outcome,
+    Partial,
     Prepare,
     Provider,
     Refusal,
@@ -51,6 +53,7 @@ SPAN_MS = 86_400_000
 MARGIN_MS = 60_000  # between our judgement of an event's age and AWS's
 AGE_MS_MAX = 14 * 86_400_000 - MARGIN_MS
 AHEAD_MS_MAX = 2 * 3_600_000 - MARGIN_MS
+RETENTION_MS_MIN = 86_400_000 - 3_600_000  # a day is the shortest, and an hour for clocks that differ
 
 _LIMITS = Limits(
     events_max=2_000, bytes_max=990_000
@@ -105,8 +108,8 @@ TOO_OLD = Field(
     type="enum",
     choices=("restamp", "dead_letter"),
     default="restamp",
-    help="CloudWatch refuses events older than 14 days or more than 2 hours ahead. restamp: send them with the present "
-    "time, the message keeps its own. dead_letter: keep them back.",
+    help="CloudWatch refuses events older than 14 days or than the log group's retention, or more than 2 hours ahead. "
+    "restamp: send them with the present time, the message keeps its own. dead_letter: keep them back.",
 )
 
 
@@ -151,7 +154,7 @@ class CloudWatchCodec:
         self._restamps = text_option(settings, TOO_OLD) != "dead_letter"
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
-        timed, refused = self._judge(batch, int((context.now_s + context.clock_offset_s) * 1000))
+        timed, refused = self._judge(batch, _now_ms(context), _age_ms_max(context))
         timed.sort(key=lambda entry: entry[0])
         stream = self._stream or _daily_stream(context)
         requests = [self._put(batch, part, stream) for part in _calls(timed, batch.lines)]
@@ -159,7 +162,8 @@ class CloudWatchCodec:
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
         if 200 <= reply.status < 300:
-            return classify_success(request.positions, reply)
+            outcome = classify_success(request.positions, reply)
+            return self._restamping(outcome, request, context) if isinstance(outcome, Partial) else outcome
         failure = read_failure(reply, self._secrets())
         if failure.name == RESOURCE_MISSING:
             return Prepare(self._create_stream(request), reason=failure.text)
@@ -182,7 +186,26 @@ class CloudWatchCodec:
             return outcome
         return Misconfigured(f"the log stream cannot be created: {failure.text}", code=failure.code)
 
-    def _judge(self, batch: Batch, now_ms: int) -> tuple[list[tuple[int, int]], list[Refusal]]:
+    def _restamping(self, told: Partial, request: Request, context: Context) -> Partial:
+        """What is rejected as too old goes again with the present time, unless it is too young to be that."""
+        if not self._restamps:
+            return told
+        now_ms = _now_ms(context)
+        sent = msgspec.json.decode(request.body, type=_PutLogEvents).events
+        ages_ms = {at: now_ms - event.timestamp for at, event in zip(request.positions, sent, strict=True)}
+        named = {item.position for item in told.refused if item.code != TOO_NEW}
+        old = {position for position in named if ages_ms[position] >= RETENTION_MS_MIN}
+        if not old:
+            return told
+        return msgspec.structs.replace(
+            told,
+            retry=sorted(old),
+            refused=tuple(item for item in told.refused if item.position not in old),
+            retry_at_once=True,
+            age_max_s=min(ages_ms[position] for position in old) / 1000,
+        )
+
+    def _judge(self, batch: Batch, now_ms: int, age_ms_max: int) -> tuple[list[tuple[int, int]], list[Refusal]]:
         """``(milliseconds, position)`` of what is to be sent, and what cannot be."""
         seconds = PerSecond(lambda second: second)
         timed: list[tuple[int, int]] = []
@@ -192,7 +215,7 @@ class CloudWatchCodec:
             if len(line) > EVENT_BYTES_MAX:
                 reason = f"CloudWatch takes events up to {EVENT_BYTES_MAX} bytes and this one has {len(line)}"
                 refused.append(Refusal(position, "too_large", reason))
-            elif at_ms is not None and -AGE_MS_MAX <= at_ms - now_ms <= AHEAD_MS_MAX:
+            elif at_ms is not None and now_ms - at_ms <= age_ms_max and at_ms - now_ms <= AHEAD_MS_MAX:
                 timed.append((at_ms, position))
             elif self._restamps:
                 timed.append((now_ms, position))
@@ -221,6 +244,15 @@ class CloudWatchCodec:
         return (self._key.secret_access_key, self._key.access_key_id)
 
 
+def _now_ms(context: Context) -> int:
+    return int((context.now_s + context.clock_offset_s) * 1000)
+
+
+def _age_ms_max(context: Context) -> int:
+    """An event of just the age that was told is too old."""
+    return AGE_MS_MAX if context.age_max_s is None else min(AGE_MS_MAX, int(context.age_max_s * 1000) - 1)
+
+
 def _epoch_ms(timestamp: str, seconds: PerSecond[int | None]) -> int | None:
     second, fraction = seconds[timestamp[:19]], timestamp[20:-1]
     if second is not None and timestamp[-1:] == "Z" and len(fraction) == 3 and fraction.isdigit():
@@ -231,7 +263,7 @@ def _epoch_ms(timestamp: str, seconds: PerSecond[int | None]) -> int | None:
 
 def _out_of_range(position: int, at_ms: int | None, now_ms: int) -> Refusal:
     if at_ms is not None and at_ms > now_ms:
-        return Refusal(position, "too_new", "CloudWatch refuses events more than 2 hours ahead")
+        return Refusal(position, TOO_NEW, "CloudWatch refuses events more than 2 hours ahead")
     return Refusal(position, "too_old", "CloudWatch refuses events older than 14 days")
 
 

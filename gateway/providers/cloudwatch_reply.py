@@ -11,6 +11,7 @@ from gateway.providers.reply import by_status, http_code, http_date_s, read_json
 
 RESOURCE_MISSING = "ResourceNotFoundException"
 RESOURCE_EXISTS = "ResourceAlreadyExistsException"
+TOO_NEW = "too_new"
 CLOCK_TOLERANCE_S = 60.0
 CLOCK_OFFSET_S_MAX = 100 * 366 * 86_400.0  # a clock that was never set is off by less
 
@@ -105,7 +106,7 @@ def classify_success(positions: Sequence[int], reply: Reply) -> Outcome:
     refused = (
         *_refusals(positions[:old_stop], "too_old", "CloudWatch: older than 14 days or than the log group's retention"),
         *_refusals(positions[old_stop:expired_stop], "expired", "CloudWatch: older than the log group's retention"),
-        *_refusals(positions[new_start:], "too_new", "CloudWatch: more than 2 hours in the future"),
+        *_refusals(positions[new_start:], TOO_NEW, "CloudWatch: more than 2 hours in the future"),
     )
     if not refused:
         return Delivered()

@@ -6,7 +6,7 @@ from gateway.delivery.attempt import Sender
 from gateway.providers.codec import Batch, Reply, Request
 from gateway.telemetry import Metrics
 from tests.clock import ManualClock
-from tests.provider_cases import codec, event, headers, reply
+from tests.provider_cases import CONTEXT, codec, event, headers, reply
 
 
 class SlowReceiver:
@@ -53,3 +53,23 @@ async def test_a_call_to_cloudwatch_is_signed_when_it_is_sent() -> None:
     """A batch that spans days is several calls."""
     sent = await sent_slowly("cloudwatch", *(event(timestamp=f"2026-06-{day}T12:00:00Z") for day in (26, 28, 30)))
     assert [fields["x-amz-date"] for _, fields in sent] == ["20260630T123500Z", "20260630T123550Z", "20260630T123640Z"]
+
+
+async def test_what_an_answer_tells_of_the_age_of_events_is_remembered() -> None:
+    """The least of it."""
+    clock = ManualClock()
+    made, day_s = codec("cloudwatch"), 86_400.0
+    sender = Sender(
+        made, Rejecting(), destination_id="siem_1", instance="gw", clock=clock, metrics=Metrics(), timeout_s=60
+    )
+    for days in (3, 5):
+        context = sender.context()
+        line = event(timestamp=f"2026-06-{30 - days}T12:35:00Z")
+        (request,) = made.encode(Batch([line]), CONTEXT).requests
+        await sender.send(request, context)
+    assert sender.context().age_max_s == 3 * day_s
+
+
+class Rejecting:
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        return reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1}})

@@ -243,6 +243,42 @@ def test_rejected_events_are_found_by_their_sorted_index(
     assert [(refusal.position, refusal.code) for refusal in outcome.refused] == refused
 
 
+def test_what_a_short_retention_rejects_is_restamped() -> None:
+    """How long a log group keeps events its answers alone tell: what is too old goes again with the present time."""
+    kept_ms = -3 * DAY_MS
+    lines = (at(kept_ms - 9), at(kept_ms - 5), at(kept_ms))
+    (request,) = encoded(*lines).requests
+    answer = reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1, "expiredLogEventEndIndex": 2}})
+    outcome = codec("cloudwatch").classify(request, answer, CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert (list(outcome.delivered), list(outcome.retry), outcome.refused) == ([2], [0, 1], ())
+    assert outcome.retry_at_once
+    learnt = Context(now_s=NOW_S, channel=CHANNEL, instance="gw-01", age_max_s=outcome.age_max_s)
+    times = [
+        [entry["timestamp"] for entry in body["logEvents"]]
+        for body in bodies(codec("cloudwatch").encode(Batch(lines), learnt))
+    ]
+    assert times == [[NOW_MS + kept_ms], [NOW_MS, NOW_MS]]
+
+
+def test_what_is_rejected_though_it_is_young_is_not_sent_again() -> None:
+    """It would be without end: no log group keeps events for less than a day."""
+    (request,) = encoded(at(-DAY_MS + 10), at(-1)).requests
+    answer = reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 2}})
+    outcome = codec("cloudwatch").classify(request, answer, CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert (list(outcome.retry), [refusal.position for refusal in outcome.refused]) == ([0], [1])
+
+
+def test_what_a_short_retention_rejects_may_be_kept_back() -> None:
+    """With ``dead_letter`` it is refused as it was."""
+    made = codec("cloudwatch", {"too_old": "dead_letter"})
+    (request,) = made.encode(Batch([at(-DAY_MS + 10), EVENT]), CONTEXT).requests
+    outcome = made.classify(request, reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1}}), CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert [refusal.position for refusal in outcome.refused] == [0]
+
+
 @pytest.mark.parametrize(
     "name",
     [
