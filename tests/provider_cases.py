@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway.providers import PROVIDERS
-from gateway.providers.codec import Codec, Context, Reply, Request, Secret, Settings
+from gateway.providers.codec import Codec, Context, Reply, Request, Secret, Settings, Signing
 
 EVENT = (
     b'{"id":"evt_abc123","timestamp":"2026-06-30T12:34:56.789Z","tenant_id":"tenant-uuid","actor_type":"USER",'
@@ -61,6 +61,11 @@ def codec(
     credentials: dict[str, str] | None = None,
 ) -> Codec:
     return PROVIDERS[name].build(settings(name, options, endpoint=endpoint, credentials=credentials))
+
+
+def signed(made: Codec, request: Request, context: Context = CONTEXT) -> Request:
+    """The request as it goes out."""
+    return made.sign(request, context) if isinstance(made, Signing) else request
 
 
 def event(**members: object) -> bytes:

@@ -27,6 +27,7 @@ from gateway.providers.codec import (
     Reply,
     Request,
     Retry,
+    Signing,
     Split,
 )
 from gateway.telemetry import Event, Metrics, plain_code
@@ -54,7 +55,9 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends for one destination; keeps the channel and the clock offset that its provider's answers ask for."""
+    """Sends for one destination; keeps the channel, the clock offset and the age of events that its provider's answers
+    ask for.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Sender:
         timeout_s: float,
     ) -> None:
         self._codec = codec
+        self._signing = codec if isinstance(codec, Signing) else None
         self._transport = transport
         self._destination_id = destination_id
         self._instance = instance
@@ -79,6 +83,7 @@ class Sender:
         self._timeout_s = timeout_s
         self._channel = str(uuid.uuid4())
         self._clock_offset_s = 0.0
+        self._age_max_s: float | None = None
 
     @property
     def channel(self) -> str:
@@ -93,6 +98,7 @@ class Sender:
             channel=channel or self._channel,
             instance=self._instance,
             clock_offset_s=self._clock_offset_s,
+            age_max_s=self._age_max_s,
         )
 
     async def send(self, request: Request, context: Context) -> tuple[Sent, Attempt]:
@@ -105,18 +111,28 @@ class Sender:
                 self.renew_channel()
             if sent.outcome.clock_offset_s is not None:
                 self._clock_offset_s = sent.outcome.clock_offset_s
+        if isinstance(sent.outcome, Partial) and sent.outcome.age_max_s is not None:
+            known_s = self._age_max_s
+            self._age_max_s = sent.outcome.age_max_s if known_s is None else min(known_s, sent.outcome.age_max_s)
         return sent, self._report(request, sent)
 
     async def exchange(self, request: Request) -> Reply | TransportError:
         """Send a request that carries no events."""
+        return await self._exchange(request, self.context())
+
+    async def _exchange(self, request: Request, context: Context) -> Reply | TransportError:
+        if self._signing is not None:
+            request = self._signing.sign(request, context)
         try:
             return await self._transport.send(request, timeout_s=self._timeout_s)
         except TransportError as error:
             return error
 
     async def _send_once(self, request: Request, context: Context) -> Sent:
+        """Of ``context`` the channel counts: when the batch was encoded may be minutes ago."""
+        context = self.context(context.channel)
         started_at_s = self._clock.monotonic_s()
-        answer = await self.exchange(request)
+        answer = await self._exchange(request, context)
         duration_s = self._clock.monotonic_s() - started_at_s
         if isinstance(answer, TransportError):
             return Sent(outcome_of(answer), None, started_at_s, duration_s)

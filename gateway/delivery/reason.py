@@ -6,10 +6,15 @@ import re
 from typing import Protocol
 
 from gateway.delivery.health import Health, LastError, Status
+from gateway.providers.cloudwatch_reply import CREDENTIALS, RESOURCE_MISSING, RETRIED, THROTTLED
 
 _WORDS_MAX = 300
 _STATUS_CODE = re.compile(r"http_(\d{3})")
 
+_SLOWED = "Nothing to do: the gateway slows down. Raise the provider's quota if it lasts."
+_KEPT = "Nothing to do here: events are kept and sent again. Look at the provider if it lasts."
+_REVOKED = "Check the credentials, and enter new ones if they were revoked."
+_PERMISSIONS = "Check the credentials and their permissions."
 _OF_CODE = {
     "egress_blocked": "Use an address that destinations may reach, or let the operator permit it (settings egress.*).",
     "tls": "Renew the endpoint's certificate, or add its authority with delivery.ca_file.",
@@ -19,15 +24,25 @@ _OF_CODE = {
     "clock": "Set the gateway's clock right.",
     "unreadable": "Check that the endpoint is the provider's own interface.",
     "hec_unreadable": "Check that the endpoint is Splunk's HTTP Event Collector.",
+    # what CloudWatch says is all 400, and what Elasticsearch says of single events is all 200
+    **dict.fromkeys(THROTTLED, _SLOWED),
+    **dict.fromkeys(RETRIED, _KEPT),
+    **dict.fromkeys(CREDENTIALS, _REVOKED),
+    "AccessDeniedException": _PERMISSIONS,
+    RESOURCE_MISSING: "Create the log group, or change options.log_group.",
+    "es_rejected_execution_exception": _SLOWED,
+    "circuit_breaking_exception": _SLOWED,
+    "unavailable_shards_exception": _KEPT,
+    "security_exception": _PERMISSIONS,
 }
 _OF_STATUS = {
     400: "Check the options: the provider does not take requests of this form.",
-    401: "Check the credentials, and enter new ones if they were revoked.",
-    403: "Check the credentials and their permissions.",
+    401: _REVOKED,
+    403: _PERMISSIONS,
     404: "Check the endpoint's path and what the options name.",
     405: "Check the endpoint's path.",
     413: "Nothing to do: the gateway sends smaller requests.",
-    429: "Nothing to do: the gateway slows down. Raise the provider's quota if it lasts.",
+    429: _SLOWED,
 }
 
 
@@ -55,7 +70,7 @@ def advice(code: str, status: int | None) -> str | None:
     if 300 <= status < 400:
         return "Set the endpoint to the address that it redirects to."
     if status >= 500 and status != 501:
-        return "Nothing to do here: events are kept and sent again. Look at the provider if it lasts."
+        return _KEPT
     return _OF_STATUS.get(status, "Check the endpoint and the options.")
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from gateway.delivery.health import TestStep
+from gateway.providers.cloudwatch_reply import CREDENTIALS
 from gateway.providers.trace import Certificate, Trace
 
 _DAY_S = 86_400
-_REFUSED_CREDENTIALS = frozenset(
-    {
-        *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch"),
-        *("ExpiredTokenException", "MissingAuthenticationToken", "AccessDeniedException"),
-    }
-)
+_REFUSED_CREDENTIALS = CREDENTIALS | {"AccessDeniedException"}
 
 
 class Exchange(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.errors import RequestRejected
 from gateway.providers.codec import Field, Settings
 
+ENVELOPE_TEXT = "^.{1,255}$"  # what stands beside each event makes a batch of small ones many times as large
 _WHOLE_MAX = 1 << 31
 
 

@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from yarl import URL
 
 from gateway.providers.choices import credential, option_error, text_option
 from gateway.providers.cloudwatch_reply import (
     RESOURCE_EXISTS,
     RESOURCE_MISSING,
+    TOO_NEW,
     classify_error,
     classify_success,
     read_failure,
@@ -29,6 +31,7 @@ from gateway.providers.codec import (
     Limits,
     Misconfigured,
     Outcome,
+    Partial,
     Prepare,
     Provider,
     Refusal,
@@ -50,6 +53,7 @@ SPAN_MS = 86_400_000
 MARGIN_MS = 60_000  # between our judgement of an event's age and AWS's
 AGE_MS_MAX = 14 * 86_400_000 - MARGIN_MS
 AHEAD_MS_MAX = 2 * 3_600_000 - MARGIN_MS
+RETENTION_MS_MIN = 86_400_000 - 3_600_000  # a day is the shortest, and an hour for clocks that differ
 
 _LIMITS = Limits(
     events_max=2_000, bytes_max=990_000
@@ -104,8 +108,8 @@ TOO_OLD = Field(
     type="enum",
     choices=("restamp", "dead_letter"),
     default="restamp",
-    help="CloudWatch refuses events older than 14 days or more than 2 hours ahead. restamp: send them with the present "
-    "time, the message keeps its own. dead_letter: keep them back.",
+    help="CloudWatch refuses events older than 14 days or than the log group's retention, or more than 2 hours ahead. "
+    "restamp: send them with the present time, the message keeps its own. dead_letter: keep them back.",
 )
 
 
@@ -138,7 +142,7 @@ class CloudWatchCodec:
     def __init__(self, settings: Settings) -> None:
         endpoint = parse_endpoint(settings.endpoint)
         self._url = f"{endpoint.base}/"
-        self._host = endpoint.authority
+        self._host = URL(self._url).host_port_subcomponent or ""  # as the Host header will say it
         self._key = SigningKey(
             access_key_id=credential(settings, "access_key_id"),
             secret_access_key=credential(settings, "secret_access_key"),
@@ -150,19 +154,25 @@ class CloudWatchCodec:
         self._restamps = text_option(settings, TOO_OLD) != "dead_letter"
 
     def encode(self, batch: Batch, context: Context) -> Encoded:
-        timed, refused = self._judge(batch, int((context.now_s + context.clock_offset_s) * 1000))
+        timed, refused = self._judge(batch, _now_ms(context), _age_ms_max(context))
         timed.sort(key=lambda entry: entry[0])
         stream = self._stream or _daily_stream(context)
-        requests = [self._put(batch, part, stream, context) for part in _calls(timed, batch.lines)]
+        requests = [self._put(batch, part, stream) for part in _calls(timed, batch.lines)]
         return Encoded(tuple(requests), tuple(refused))
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
         if 200 <= reply.status < 300:
-            return classify_success(request.positions, reply)
+            outcome = classify_success(request.positions, reply)
+            return self._restamping(outcome, request, context) if isinstance(outcome, Partial) else outcome
         failure = read_failure(reply, self._secrets())
         if failure.name == RESOURCE_MISSING:
-            return Prepare(self._create_stream(request, context), reason=failure.text)
+            return Prepare(self._create_stream(request), reason=failure.text)
         return classify_error(failure, reply, context)
+
+    def sign(self, request: Request, context: Context) -> Request:
+        now_s = context.now_s + context.clock_offset_s
+        headers = sign_post(self._key, self._host, request.headers, request.body, now_s)
+        return msgspec.structs.replace(request, headers=headers)
 
     def classify_prepared(self, reply: Reply) -> Retry | Misconfigured | None:
         failure = read_failure(reply, self._secrets())
@@ -176,7 +186,26 @@ class CloudWatchCodec:
             return outcome
         return Misconfigured(f"the log stream cannot be created: {failure.text}", code=failure.code)
 
-    def _judge(self, batch: Batch, now_ms: int) -> tuple[list[tuple[int, int]], list[Refusal]]:
+    def _restamping(self, told: Partial, request: Request, context: Context) -> Partial:
+        """What is rejected as too old goes again with the present time, unless it is too young to be that."""
+        if not self._restamps:
+            return told
+        now_ms = _now_ms(context)
+        sent = msgspec.json.decode(request.body, type=_PutLogEvents).events
+        ages_ms = {at: now_ms - event.timestamp for at, event in zip(request.positions, sent, strict=True)}
+        named = {item.position for item in told.refused if item.code != TOO_NEW}
+        old = {position for position in named if ages_ms[position] >= RETENTION_MS_MIN}
+        if not old:
+            return told
+        return msgspec.structs.replace(
+            told,
+            retry=sorted(old),
+            refused=tuple(item for item in told.refused if item.position not in old),
+            retry_at_once=True,
+            age_max_s=min(ages_ms[position] for position in old) / 1000,
+        )
+
+    def _judge(self, batch: Batch, now_ms: int, age_ms_max: int) -> tuple[list[tuple[int, int]], list[Refusal]]:
         """``(milliseconds, position)`` of what is to be sent, and what cannot be."""
         seconds = PerSecond(lambda second: second)
         timed: list[tuple[int, int]] = []
@@ -186,7 +215,7 @@ class CloudWatchCodec:
             if len(line) > EVENT_BYTES_MAX:
                 reason = f"CloudWatch takes events up to {EVENT_BYTES_MAX} bytes and this one has {len(line)}"
                 refused.append(Refusal(position, "too_large", reason))
-            elif at_ms is not None and -AGE_MS_MAX <= at_ms - now_ms <= AHEAD_MS_MAX:
+            elif at_ms is not None and now_ms - at_ms <= age_ms_max and at_ms - now_ms <= AHEAD_MS_MAX:
                 timed.append((at_ms, position))
             elif self._restamps:
                 timed.append((now_ms, position))
@@ -194,31 +223,34 @@ class CloudWatchCodec:
                 refused.append(_out_of_range(position, at_ms, now_ms))
         return timed, refused
 
-    def _put(self, batch: Batch, part: Sequence[tuple[int, int]], stream: str, context: Context) -> Request:
+    def _put(self, batch: Batch, part: Sequence[tuple[int, int]], stream: str) -> Request:
         events = [_LogEvent(at_ms, batch.lines[position].decode()) for at_ms, position in part]
         body = msgspec.json.encode(_PutLogEvents(self._group, stream, events))
-        return self._request("PutLogEvents", body, context, positions=[position for _, position in part])
+        return self._request("PutLogEvents", body, positions=[position for _, position in part])
 
-    def _create_stream(self, refused: Request, context: Context) -> Request:
+    def _create_stream(self, refused: Request) -> Request:
         """For the stream that the refused request names: the day may have changed since."""
         stream = msgspec.json.decode(refused.body, type=_Stream)
-        return self._request("CreateLogStream", msgspec.json.encode(stream), context)
+        return self._request("CreateLogStream", msgspec.json.encode(stream))
 
-    def _request(self, operation: str, body: bytes, context: Context, positions: Sequence[int] = ()) -> Request:
+    def _request(self, operation: str, body: bytes, positions: Sequence[int] = ()) -> Request:
         headers = (
             ("Content-Type", "application/x-amz-json-1.1"),
             ("X-Amz-Target", f"Logs_20140328.{operation}"),
         )
-        now_s = context.now_s + context.clock_offset_s
-        return Request(
-            url=self._url,
-            headers=sign_post(self._key, self._host, headers, body, now_s),
-            body=body,
-            positions=positions,
-        )
+        return Request(url=self._url, headers=headers, body=body, positions=positions)
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._key.secret_access_key, self._key.access_key_id)
+
+
+def _now_ms(context: Context) -> int:
+    return int((context.now_s + context.clock_offset_s) * 1000)
+
+
+def _age_ms_max(context: Context) -> int:
+    """An event of just the age that was told is too old."""
+    return AGE_MS_MAX if context.age_max_s is None else min(AGE_MS_MAX, int(context.age_max_s * 1000) - 1)
 
 
 def _epoch_ms(timestamp: str, seconds: PerSecond[int | None]) -> int | None:
@@ -231,7 +263,7 @@ def _epoch_ms(timestamp: str, seconds: PerSecond[int | None]) -> int | None:
 
 def _out_of_range(position: int, at_ms: int | None, now_ms: int) -> Refusal:
     if at_ms is not None and at_ms > now_ms:
-        return Refusal(position, "too_new", "CloudWatch refuses events more than 2 hours ahead")
+        return Refusal(position, TOO_NEW, "CloudWatch refuses events more than 2 hours ahead")
     return Refusal(position, "too_old", "CloudWatch refuses events older than 14 days")
 
 

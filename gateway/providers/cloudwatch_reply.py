@@ -11,9 +11,11 @@ from gateway.providers.reply import by_status, http_code, http_date_s, read_json
 
 RESOURCE_MISSING = "ResourceNotFoundException"
 RESOURCE_EXISTS = "ResourceAlreadyExistsException"
+TOO_NEW = "too_new"
 CLOCK_TOLERANCE_S = 60.0
+CLOCK_OFFSET_S_MAX = 100 * 366 * 86_400.0  # a clock that was never set is off by less
 
-_THROTTLED = frozenset(
+THROTTLED = frozenset(
     {
         "ThrottlingException",
         "Throttling",
@@ -23,7 +25,7 @@ _THROTTLED = frozenset(
         "LimitExceededException",
     }
 )
-_RETRIED = frozenset(
+RETRIED = frozenset(
     {
         "ServiceUnavailable",
         "ServiceUnavailableException",
@@ -33,7 +35,7 @@ _RETRIED = frozenset(
         "OperationAbortedException",
     }
 )
-_CREDENTIALS = frozenset(
+CREDENTIALS = frozenset(
     {
         "UnrecognizedClientException",
         "InvalidSignatureException",
@@ -104,7 +106,7 @@ def classify_success(positions: Sequence[int], reply: Reply) -> Outcome:
     refused = (
         *_refusals(positions[:old_stop], "too_old", "CloudWatch: older than 14 days or than the log group's retention"),
         *_refusals(positions[old_stop:expired_stop], "expired", "CloudWatch: older than the log group's retention"),
-        *_refusals(positions[new_start:], "too_new", "CloudWatch: more than 2 hours in the future"),
+        *_refusals(positions[new_start:], TOO_NEW, "CloudWatch: more than 2 hours in the future"),
     )
     if not refused:
         return Delivered()
@@ -124,10 +126,10 @@ def classify_error(failure: Failure, reply: Reply, context: Context | None) -> O
     now_s = context.now_s if context is not None else http_date_s(reply.headers.get("date", "")) or 0.0
     if _is_about_the_clock(failure):
         return _clock_verdict(failure, reply, context)
-    throttled = failure.name in _THROTTLED or reply.status == 429
-    if throttled or failure.name in _RETRIED or "x-amz-retry-after" in reply.headers:
+    throttled = failure.name in THROTTLED or reply.status == 429
+    if throttled or failure.name in RETRIED or "x-amz-retry-after" in reply.headers:
         return Retry(_said(failure), code=failure.code, after_s=_after_s(reply, now_s), throttled=throttled)
-    if failure.name in _CREDENTIALS:
+    if failure.name in CREDENTIALS:
         return Misconfigured(f"AWS does not accept the access key or its signature: {failure.text}", code=failure.code)
     if failure.name == "AccessDeniedException":
         reason = (
@@ -158,7 +160,8 @@ def _clock_verdict(failure: Failure, reply: Reply, context: Context | None) -> O
     server_now_s = http_date_s(reply.headers.get("date", ""))
     if server_now_s is not None and context is not None:
         offset_s = server_now_s - context.now_s
-        if abs(offset_s - context.clock_offset_s) >= CLOCK_TOLERANCE_S:
+        is_other = abs(offset_s - context.clock_offset_s) >= CLOCK_TOLERANCE_S
+        if is_other and abs(offset_s) <= CLOCK_OFFSET_S_MAX:
             return Retry(_said(failure), code="clock", after_s=0.0, clock_offset_s=offset_s)
     return Misconfigured(
         f"AWS does not accept the time of the gateway's clock; set it right: {failure.text}", code="clock"

@@ -31,12 +31,16 @@ class Batch:
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The moment of an attempt. ``channel`` is a UUID that the worker keeps until it must be renewed."""
+    """The moment of an attempt. ``channel`` is a UUID that the worker keeps until it must be renewed.
+
+    ``age_max_s`` is how old an event may be by what the provider's answers have told; None: they have told nothing.
+    """
 
     now_s: float
     channel: str
     instance: str
     clock_offset_s: float = 0.0
+    age_max_s: float | None = None
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -102,7 +106,8 @@ class Partial(msgspec.Struct, frozen=True, tag=True):
     """The provider told events apart. Each position of the request stands in exactly one of the three.
 
     ``misconfigured`` says that what is in ``retry`` waits for an operator (an index that may not be written);
-    ``retry_at_once`` that nothing is wrong with it: the provider works and has not judged it yet.
+    ``retry_at_once`` that nothing is wrong with it: the provider works and has not judged it yet. ``age_max_s`` is what
+    the answer tells of how old an event may be.
     """
 
     delivered: Sequence[int]
@@ -113,6 +118,7 @@ class Partial(msgspec.Struct, frozen=True, tag=True):
     throttled: bool = False
     misconfigured: bool = False
     retry_at_once: bool = False
+    age_max_s: float | None = None
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
@@ -183,6 +189,17 @@ class Preparing(Protocol):
 
     def classify_prepared(self, reply: Reply) -> Retry | Misconfigured | None:
         """What the answer to ``Prepare.request`` means. None: done, send the refused request again."""
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """A codec whose requests tell, under a signature, when they are sent, which their receiver compares with its clock.
+
+    ``encode`` leaves that out: the last request of a batch may go out long after the first.
+    """
+
+    def sign(self, request: Request, context: Context) -> Request:
+        """The request as it goes out now."""
 
 
 class AckReport(msgspec.Struct, frozen=True):

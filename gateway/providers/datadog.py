@@ -11,7 +11,7 @@ import re
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from gateway.providers.choices import credential, option_error, text_option
+from gateway.providers.choices import ENVELOPE_TEXT, credential, option_error, text_option
 from gateway.providers.codec import (
     Batch,
     Codec,
@@ -40,6 +40,7 @@ EVENTS_MAX = 1_000
 WINDOW_S = 18 * 3600
 AGE_S_MAX = 17 * 3600
 AHEAD_S_MAX = 2 * 3600 - 600
+TAG_CHARS_MAX, TAGS_CHARS_MAX = 200, 4_096  # of one, where Datadog cuts it off, and of all: they stand in every event
 
 _LIMITS = Limits(events_max=EVENTS_MAX, bytes_max=4_250_000)
 
@@ -77,11 +78,31 @@ SERVICE = Field(
     "service",
     "Service",
     "option",
+    pattern=ENVELOPE_TEXT,
     help="Service of every event in Datadog. Empty: the event's own service; else that one is kept as event_service.",
 )
-SOURCE = Field("source", "Source", "option", default="truthlocks", help="Datadog's ddsource of every event.")
-TAGS = Field("tags", "Tags", "option", type="array", help="Tags such as env:prod, as a list or comma-separated.")
-HOSTNAME = Field("hostname", "Host name", "option", help="Datadog's hostname of every event.")
+SOURCE = Field(
+    "source",
+    "Source",
+    "option",
+    default="truthlocks",
+    pattern=ENVELOPE_TEXT,
+    help="Datadog's ddsource of every event, up to 255 characters.",
+)
+TAGS = Field(
+    "tags",
+    "Tags",
+    "option",
+    type="array",
+    help="Tags such as env:prod, as a list or comma-separated. One has up to 200 characters, all have 4,096.",
+)
+HOSTNAME = Field(
+    "hostname",
+    "Host name",
+    "option",
+    pattern=ENVELOPE_TEXT,
+    help="Datadog's hostname of every event, up to 255 characters.",
+)
 
 
 class _Members(msgspec.Struct, gc=False):
@@ -244,7 +265,11 @@ def _tags(settings: Settings) -> str:
     trimmed = [str(tag).strip() for tag in tags]
     if any(not tag.isprintable() or "," in tag for tag in trimmed):
         raise option_error(TAGS.name, "a tag holds no comma and no control character")
-    return ",".join(tag for tag in trimmed if tag)
+    joined = ",".join(tag for tag in trimmed if tag)
+    if len(joined) > TAGS_CHARS_MAX or any(len(tag) > TAG_CHARS_MAX for tag in trimmed):
+        limits = f"a tag has at most {TAG_CHARS_MAX} characters, and all of them {TAGS_CHARS_MAX}"
+        raise option_error(TAGS.name, limits)
+    return joined
 
 
 def _build(settings: Settings) -> Codec:

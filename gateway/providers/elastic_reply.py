@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from gateway.providers.codec import Delivered, Misconfigured, Outcome, Partial, Refusal, Reply, Retry
+from gateway import scan
+from gateway.providers.codec import Delivered, Misconfigured, Outcome, Partial, Refusal, Reply, Retry, Split
 from gateway.providers.reply import body_words, read_json, shown
 
 # ``items.*.status`` must be asked for: without it the items that went well vanish, and positions shift.
 FILTER_PATH = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
+
+# A result is two or three objects; words may quote a document. What is made of an object takes many times its bytes.
+_OBJECTS_MAX_OF_EACH, _OBJECTS_MAX_BESIDE = 8, 1_000
 
 # A refusal by what is configured, not by what the event says, although Elasticsearch answers 400 for both.
 _CONFIGURATION_TYPES = frozenset({"invalid_index_name_exception", "index_closed_exception"})
@@ -36,7 +39,7 @@ class _BulkReply(msgspec.Struct):
 
 
 class _ErrorBody(msgspec.Struct):
-    error: Any = None
+    error: _Error | str | None = None
 
 
 class _Verdict(enum.Enum):
@@ -48,6 +51,9 @@ class _Verdict(enum.Enum):
 
 
 def classify_items(positions: Sequence[int], reply: Reply, secrets: Sequence[str]) -> Outcome:
+    if scan.count(reply.body, b"{") > len(positions) * _OBJECTS_MAX_OF_EACH + _OBJECTS_MAX_BESIDE:
+        reason = f"the answer has far more in it than the results of {len(positions)} events; check the endpoint"
+        return Split(reason, code="unreadable", alone="degrade")
     said = read_json(reply.body, _BulkReply)
     if said is None:
         return Retry("the answer is not that of Elasticsearch's bulk interface; check the endpoint", code="unreadable")
@@ -131,8 +137,8 @@ def _reason(result: _Result, secrets: Sequence[str]) -> str:
 def read_error(reply: Reply, secrets: Sequence[str]) -> tuple[str, str]:
     """Type and words of an error of the whole request; the type is empty where the answer is not Elasticsearch's."""
     body = read_json(reply.body, _ErrorBody)
-    if body is None or not body.error:
+    if body is None or body.error is None:
         return "", body_words(reply, secrets)
-    if not isinstance(body.error, dict):
-        return "", shown(str(body.error), secrets)
-    return shown(str(body.error.get("type", "")), secrets), shown(str(body.error.get("reason", "")), secrets)
+    if isinstance(body.error, str):
+        return "", shown(body.error, secrets)
+    return shown(body.error.type, secrets), shown(body.error.reason or "", secrets)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.providers.choices import credential, text_option, whole_option
+from gateway.providers.choices import ENVELOPE_TEXT, credential, text_option, whole_option
 from gateway.providers.codec import (
     AckReport,
     AwaitAck,
@@ -49,11 +49,32 @@ INDEX = Field(
     "Index",
     "option",
     help="Index to write to. Empty: the default index of the token.",
-    pattern=r"^[a-z0-9_][a-z0-9_-]*$",
+    pattern=r"^[a-z0-9_][a-z0-9_-]{0,254}$",
 )
-SOURCE = Field("source", "Source", "option", default="truthlocks:audit", help="Splunk's source of every event.")
-SOURCETYPE = Field("sourcetype", "Source type", "option", default="_json", help="Splunk's source type of every event.")
-HOST = Field("host", "Host", "option", default="truthlocks", help="Splunk's host of every event.")
+SOURCE = Field(
+    "source",
+    "Source",
+    "option",
+    default="truthlocks:audit",
+    pattern=ENVELOPE_TEXT,
+    help="Splunk's source of every event, up to 255 characters.",
+)
+SOURCETYPE = Field(
+    "sourcetype",
+    "Source type",
+    "option",
+    default="_json",
+    pattern=ENVELOPE_TEXT,
+    help="Splunk's source type of every event, up to 255 characters.",
+)
+HOST = Field(
+    "host",
+    "Host",
+    "option",
+    default="truthlocks",
+    pattern=ENVELOPE_TEXT,
+    help="Splunk's host of every event, up to 255 characters.",
+)
 ACK = Field(
     "ack",
     "Indexer acknowledgement",

@@ -19,7 +19,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.clock import Clock
@@ -216,7 +216,7 @@ def _check_client(tls: Tls, now_s: float) -> float:
     if not tls.client_certificate:
         _refuse("client_certificate", "a value is required: the certificate of client_key")
     certificate, key = _read_certificate(tls.client_certificate), _read_key(tls.client_key)
-    if certificate.public_key() != key.public_key():
+    if _public_key(certificate) != key.public_key():
         _refuse("client_key", "does not belong to client_certificate")
     now = datetime.fromtimestamp(now_s, UTC)
     if now >= certificate.not_valid_after_utc:
@@ -231,6 +231,13 @@ def _read_certificate(pem: str) -> x509.Certificate:
         return x509.load_pem_x509_certificates(pem.encode())[0]
     except ValueError:
         _refuse("client_certificate", "is not a certificate in PEM form")
+
+
+def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        _refuse("client_certificate", "has a kind of key that cannot be used here")
 
 
 def _read_key(pem: str) -> PrivateKeyTypes:

@@ -13,6 +13,8 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from gateway.providers.choices import credential, option_error, optional_credential, text_option
 from gateway.providers.codec import (
     Batch,
@@ -115,15 +117,24 @@ class WebhookCodec:
     def encode(self, batch: Batch, context: Context) -> Encoded:
         if self._format == "single":
             lines = enumerate(batch.lines)
-            return Encoded(tuple(self._request(line, range(at, at + 1), context) for at, line in lines))
+            return Encoded(tuple(self._request(line, range(at, at + 1)) for at, line in lines))
         sizes = [len(line) + 1 for line in batch.lines]
         ranges = cut(sizes, bytes_max=BODY_BYTES_MAX - 1, events_max=EVENTS_MAX)
         return Encoded(
-            tuple(
-                self._request(self._body(batch.lines[start:stop]), range(start, stop), context)
-                for start, stop in ranges
-            )
+            tuple(self._request(self._body(batch.lines[start:stop]), range(start, stop)) for start, stop in ranges)
         )
+
+    def sign(self, request: Request, context: Context) -> Request:
+        body, delivery, now = request.body, delivery_id(request.body), int(context.now_s)
+        headers = (
+            *request.headers,
+            ("X-Truthlocks-Signature", signature(self._secrets, now, body)),
+            ("X-Truthlocks-Delivery", delivery),
+            ("webhook-id", delivery),
+            ("webhook-timestamp", str(now)),
+            ("webhook-signature", standard_signature(self._secrets, delivery, now, body)),
+        )
+        return msgspec.structs.replace(request, headers=headers)
 
     def classify(self, request: Request, reply: Reply, context: Context) -> Outcome:
         status, code = reply.status, http_code(reply.status)
@@ -144,18 +155,8 @@ class WebhookCodec:
             return b"\n".join(lines) + b"\n"
         return b"[" + b",".join(lines) + b"]"
 
-    def _request(self, body: bytes, positions: range, context: Context) -> Request:
-        delivery = delivery_id(body)
-        now = int(context.now_s)
-        headers = (
-            *self._headers,
-            ("X-Truthlocks-Signature", signature(self._secrets, now, body)),
-            ("X-Truthlocks-Delivery", delivery),
-            ("webhook-id", delivery),
-            ("webhook-timestamp", str(now)),
-            ("webhook-signature", standard_signature(self._secrets, delivery, now, body)),
-        )
-        return Request(url=self._url, headers=headers, body=body, positions=positions)
+    def _request(self, body: bytes, positions: range) -> Request:
+        return Request(url=self._url, headers=self._headers, body=body, positions=positions)
 
 
 def signature(secrets: tuple[str, ...], now: int, body: bytes) -> str:

@@ -25,7 +25,8 @@ from gateway.providers.codec import (
     Retry,
     Split,
 )
-from tests.provider_cases import CHANNEL, CONTEXT, CREDENTIALS, EVENT, NOW_S, codec, event, reply
+from gateway.providers.tls import FIELDS as TLS_FIELDS
+from tests.provider_cases import CHANNEL, CONTEXT, CREDENTIALS, EVENT, NOW_S, codec, event, reply, signed
 from tests.provider_cases import settings as settings_of
 
 CASES: list[tuple[str, dict[str, object]]] = [
@@ -291,7 +292,7 @@ def test_no_repr_shows_a_credential(name: str, options: dict[str, object]) -> No
     """Codec, settings, requests and outcomes can be printed."""
     made, encoded = encode(name, options, EVENT)
     request = encoded.requests[0]
-    printed: list[object] = [made, settings_of(name, options), encoded, request]
+    printed: list[object] = [made, settings_of(name, options), encoded, signed(made, request)]
     quoted = " ".join(CREDENTIALS[name].values())
     bodies = [
         quoted.encode(),
@@ -334,3 +335,12 @@ def test_names_of_the_contract_are_there(name: str) -> None:
         "webhook": {"secret", "headers", "format"},
     }
     assert contract[name] <= {field.name for field in PROVIDERS[name].fields}
+
+
+@pytest.mark.parametrize("name", ["splunk", "datadog"])
+def test_what_stands_beside_each_event_is_short(name: str) -> None:
+    """A batch of small events grows by as much as its options have, for each of them."""
+    for field in PROVIDERS[name].fields:
+        if field.where == "option" and field.type == "string" and field not in TLS_FIELDS:
+            assert re.fullmatch(field.pattern or "", "x" * 255)
+            assert not re.fullmatch(field.pattern or "", "x" * 256)

@@ -18,6 +18,7 @@ from gateway.providers.codec import Batch, Context, Provider, Reply, Request, Se
 from gateway.providers.sigv4 import SigningKey
 from gateway.providers.tls import Tls
 from gateway.server.shapes import new_key
+from tests.provider_cases import signed
 
 CANARY = "Kanarienvogel-" * 3
 KEY = bootstrap_key(new_api_key(), 0.0)
@@ -65,4 +66,5 @@ def test_codecs_and_their_requests_show_none(provider: Provider) -> None:
     )
     encoded = codec.encode(Batch([line]), CONTEXT)
     assert encoded.requests
-    assert "Kanarienvogel" not in repr(codec) + repr(encoded)
+    sent = [signed(codec, request) for request in encoded.requests]
+    assert "Kanarienvogel" not in repr(codec) + repr(encoded) + repr(sent)

@@ -90,6 +90,13 @@ def test_a_provider_that_talks_much_is_cut() -> None:
         ("http_404", 404, "path"),
         ("http_501", 501, "endpoint"),
         ("http_503", 503, "kept and sent again"),
+        ("ThrottlingException", 400, "slows down"),
+        ("ServiceUnavailableException", 400, "kept and sent again"),
+        ("InvalidClientTokenId", 400, "credentials"),
+        ("AccessDeniedException", 400, "permissions"),
+        ("ResourceNotFoundException", 400, "log group"),
+        ("es_rejected_execution_exception", 200, "slows down"),
+        ("unavailable_shards_exception", 200, "kept and sent again"),
     ],
 )
 def test_there_is_something_to_do_about_most_failures(code: str, status: int | None, words: str) -> None:

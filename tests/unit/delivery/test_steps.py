@@ -69,6 +69,11 @@ FAILED = replace(TAKEN, taken=False, status=None, words="why not")
             connected,
             [True, True, True, False, None, None],
         ),
+        (
+            replace(FAILED, code="MissingAuthenticationTokenException", status=400),
+            connected,
+            [True, True, True, False, None, None],
+        ),
         (replace(FAILED, code="http_503", status=503), connected, [True, True, True, None, False, None]),
     ],
 )

@@ -12,6 +12,7 @@ from gateway.demo.receivers import KINDS, Answer, Call, Receiver
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Batch, Codec, Context, Delivered, Prepare, Reply, Request, Secret, Settings
 from tests.events import MORE_SAMPLES, REAL_EVENTS
+from tests.provider_cases import signed
 from tests.unit.demo.samples import event
 
 SAMPLES = [REAL_EVENTS, *MORE_SAMPLES.glob("audit-events.ndjson")]
@@ -60,10 +61,10 @@ def test_every_event_arrives_byte_for_byte(name: str) -> None:
         encoded = codec.encode(Batch(lines[start : start + 100]), context)
         assert encoded.refused == ()
         for request in encoded.requests:
-            outcome = codec.classify(request, reply_of(deliver(receiver, request)), context)
+            outcome = codec.classify(request, reply_of(deliver(receiver, signed(codec, request, context))), context)
             if isinstance(outcome, Prepare):
-                assert deliver(receiver, outcome.request).status == 200
-                outcome = codec.classify(request, reply_of(deliver(receiver, request)), context)
+                assert deliver(receiver, signed(codec, outcome.request, context)).status == 200
+                outcome = codec.classify(request, reply_of(deliver(receiver, signed(codec, request, context))), context)
             assert isinstance(outcome, Delivered)
     assert sorted(receiver.events.values()) == sorted(lines)
     assert receiver.duplicates == {}

@@ -21,7 +21,7 @@ from gateway.providers.codec import (
     Retry,
     Split,
 )
-from tests.provider_cases import CHANNEL, CONTEXT, EVENT, EVENT_TIME_MS, NOW_S, codec, event, headers, reply
+from tests.provider_cases import CHANNEL, CONTEXT, EVENT, EVENT_TIME_MS, NOW_S, codec, event, headers, reply, signed
 
 NOW_MS = int(NOW_S * 1000)
 DAY_MS = 86_400_000
@@ -154,8 +154,8 @@ def test_reads_every_timestamp(timestamp: str, epoch_ms: int) -> None:
 def test_signs_with_the_corrected_clock() -> None:
     """The offset that an earlier answer gave is in the signature's time."""
     context = Context(now_s=NOW_S, channel=CHANNEL, instance="gw", clock_offset_s=-3600.0)
-    (request,) = codec("cloudwatch").encode(Batch([EVENT]), context).requests
-    assert headers(request)["x-amz-date"] == "20260630T113500Z"
+    (request,) = encoded(EVENT).requests
+    assert headers(signed(codec("cloudwatch"), request, context))["x-amz-date"] == "20260630T113500Z"
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,18 @@ def test_signs_with_the_corrected_clock() -> None:
 def test_reads_the_region_from_the_host(endpoint: str, region: str) -> None:
     """Every form of a regional host tells what to sign for; an option comes first."""
     for options, expected in [({}, region), ({"region": "us-east-2"}, "us-east-2")]:
-        (request,) = codec("cloudwatch", dict(options), endpoint=endpoint).encode(Batch([EVENT]), CONTEXT).requests
-        assert f"/20260630/{expected}/logs/" in headers(request)["authorization"]
+        made = codec("cloudwatch", dict(options), endpoint=endpoint)
+        (request,) = made.encode(Batch([EVENT]), CONTEXT).requests
+        assert f"/20260630/{expected}/logs/" in headers(signed(made, request))["authorization"]
+
+
+def test_signs_for_the_host_that_is_sent() -> None:
+    """The Host header has no dot at the end of a name, and neither has what is signed."""
+    with_dot, without = (
+        codec("cloudwatch", endpoint=f"https://logs.us-east-1.amazonaws.com{dot}") for dot in (".", "")
+    )
+    (request,) = encoded(EVENT).requests
+    assert headers(signed(with_dot, request)) == headers(signed(without, request))
 
 
 def test_does_not_guess_a_region() -> None:
@@ -231,6 +241,42 @@ def test_rejected_events_are_found_by_their_sorted_index(
     assert isinstance(outcome, Partial)
     assert list(outcome.delivered) == delivered
     assert [(refusal.position, refusal.code) for refusal in outcome.refused] == refused
+
+
+def test_what_a_short_retention_rejects_is_restamped() -> None:
+    """How long a log group keeps events its answers alone tell: what is too old goes again with the present time."""
+    kept_ms = -3 * DAY_MS
+    lines = (at(kept_ms - 9), at(kept_ms - 5), at(kept_ms))
+    (request,) = encoded(*lines).requests
+    answer = reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1, "expiredLogEventEndIndex": 2}})
+    outcome = codec("cloudwatch").classify(request, answer, CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert (list(outcome.delivered), list(outcome.retry), outcome.refused) == ([2], [0, 1], ())
+    assert outcome.retry_at_once
+    learnt = Context(now_s=NOW_S, channel=CHANNEL, instance="gw-01", age_max_s=outcome.age_max_s)
+    times = [
+        [entry["timestamp"] for entry in body["logEvents"]]
+        for body in bodies(codec("cloudwatch").encode(Batch(lines), learnt))
+    ]
+    assert times == [[NOW_MS + kept_ms], [NOW_MS, NOW_MS]]
+
+
+def test_what_is_rejected_though_it_is_young_is_not_sent_again() -> None:
+    """It would be without end: no log group keeps events for less than a day."""
+    (request,) = encoded(at(-DAY_MS + 10), at(-1)).requests
+    answer = reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 2}})
+    outcome = codec("cloudwatch").classify(request, answer, CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert (list(outcome.retry), [refusal.position for refusal in outcome.refused]) == ([0], [1])
+
+
+def test_what_a_short_retention_rejects_may_be_kept_back() -> None:
+    """With ``dead_letter`` it is refused as it was."""
+    made = codec("cloudwatch", {"too_old": "dead_letter"})
+    (request,) = made.encode(Batch([at(-DAY_MS + 10), EVENT]), CONTEXT).requests
+    outcome = made.classify(request, reply(200, {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1}}), CONTEXT)
+    assert isinstance(outcome, Partial)
+    assert [refusal.position for refusal in outcome.refused] == [0]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +378,7 @@ def test_a_request_that_is_too_large_is_halved() -> None:
 
 
 def test_a_missing_stream_is_created_first() -> None:
-    """The stream that the refused request names is created, even after midnight, with a signed request."""
+    """The stream that the refused request names is created, even after midnight."""
     (request,) = encoded(EVENT).requests
     later = Context(now_s=NOW_S + 86_400, channel=CHANNEL, instance="gw-01")
     answer = reply(400, {"__type": "ResourceNotFoundException", "message": "The specified log stream does not exist."})
@@ -343,7 +389,6 @@ def test_a_missing_stream_is_created_first() -> None:
         "logStreamName": "gw-01/2026-06-30",
     }
     assert headers(outcome.request)["x-amz-target"] == "Logs_20140328.CreateLogStream"
-    assert "Signature=" in headers(outcome.request)["authorization"]
     assert not outcome.request.positions
 
 
@@ -415,7 +460,7 @@ def test_a_wrong_clock_is_corrected_once(name: str, message: str) -> None:
     assert again.code == "clock"
 
 
-@pytest.mark.parametrize("date", ["", "nonsense", http_date(1)])
+@pytest.mark.parametrize("date", ["", "nonsense", http_date(1), "Fri, 31 Dec 9999 23:59:59 -2359"])
 def test_a_clock_that_cannot_be_corrected(date: str) -> None:
     """Without a usable difference there is nothing to try."""
     assert isinstance(failure("InvalidSignatureException", EXPIRED, date=date), Misconfigured)

@@ -57,6 +57,16 @@ def test_a_tag_with_a_comma_is_refused() -> None:
         codec("datadog", {"tags": ["a,b"]})
 
 
+def test_tags_are_no_longer_than_datadog_takes_them() -> None:
+    """They stand in every event, so that long ones would make megabytes of a batch of small events."""
+    tags = [f"{number}:".ljust(200, "x") for number in range(20)]
+    (request,) = codec("datadog", {"tags": tags}).encode(Batch([EVENT] * 1_000), CONTEXT).requests
+    assert len(request.body) < 5_000_000
+    for too_much in (["x" * 201], [*tags, "y" * 100]):
+        with pytest.raises(RequestRejected, match="tags"):
+            codec("datadog", {"tags": too_much})
+
+
 def test_a_failure_has_the_status_error() -> None:
     """What did not succeed stands out; the rest has Datadog's default, info."""
     assert dict(entry(event(outcome="DENIED")))["status"] == "error"

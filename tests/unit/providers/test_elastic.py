@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -307,3 +308,37 @@ def test_another_server_is_recognised() -> None:
     assert isinstance(there, Misconfigured)
     assert "Kibana" in elsewhere.reason
     assert "Kibana" not in there.reason
+
+
+def memory_for(status: int, body: bytes) -> tuple[Outcome, int]:
+    """The verdict, and the bytes that it took at most."""
+    request = sent(EVENT, EVENT)
+    tracemalloc.start()
+    try:
+        outcome = codec("elastic").classify(request, reply(status, body), CONTEXT)
+        return outcome, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_answer_of_more_items_than_events_is_not_read() -> None:
+    """What is made of each takes many times its bytes. Fewer events are sent, which Elasticsearch stores once."""
+    flood = b'{"errors":false,"items":[%b],"items":[{"a":{"status":201}},{"a":{"status":201}}]}'
+    outcome, size = memory_for(200, flood % b",".join([b'{"":{"status":1}}'] * 50_000))
+    assert isinstance(outcome, Split)
+    assert (outcome.code, outcome.alone) == ("unreadable", "degrade")
+    assert size < 1 << 20
+
+
+def test_reasons_may_quote_documents() -> None:
+    """Braces in the words for some events do not make an answer one of too many items."""
+    outcome = bulk(OK, item(400, "document_parsing_exception", "{" * 900))
+    assert isinstance(outcome, Partial)
+    assert outcome.delivered == [0]
+
+
+def test_an_error_that_is_none_takes_no_memory() -> None:
+    """Whatever stands in the place of the error's name and words is not made into anything."""
+    outcome, size = memory_for(400, b'{"error":[%b]}' % b",".join([b"[]"] * 300_000))
+    assert isinstance(outcome, Split)
+    assert size < 1 << 20

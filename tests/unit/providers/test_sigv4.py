@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.providers.codec import Batch, Context
 from gateway.providers.sigv4 import SigningKey, sign_post
-from tests.provider_cases import CHANNEL, EVENT, codec, headers
+from tests.provider_cases import CHANNEL, EVENT, codec, headers, signed
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 MOMENT = datetime(2026, 6, 30, 12, 35, tzinfo=UTC)
@@ -24,7 +24,8 @@ KEY = SigningKey("AKIDEXAMPLE", SECRET, "us-east-1", "logs")
 def test_vector_of_put_log_events() -> None:
     """Body, its digest and the signature are those that were worked out by hand and with botocore."""
     context = Context(now_s=MOMENT.timestamp(), channel=CHANNEL, instance="gw")
-    (request,) = codec("cloudwatch", {"log_stream": "gw-01"}).encode(Batch([EVENT]), context).requests
+    made = codec("cloudwatch", {"log_stream": "gw-01"})
+    request = signed(made, made.encode(Batch([EVENT]), context).requests[0], context)
     assert len(request.body) == 561
     assert (
         hashlib.sha256(request.body).hexdigest() == "b0eb7ecdd4658b165ce87d22ded279d6779e7241c57d94b94d58ad097ea24b5e"

@@ -35,6 +35,16 @@ LOCAL = Egress(allow_http=True, allow_private=True)
 LENIENT = Egress(allow_http=True, allow_private=True, allow_insecure_tls=True)
 URL = "https://siem.example/"
 WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - weak on purpose, to be refused
+# self-signed, with a key on the curve secp160r1, which the cryptography library does not know
+UNKNOWN_CURVE = (
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBOTCB+KADAgECAhQY5IFr3g0JeIGXHG3syA+Ywzfs6zAKBggqhkjOPQQDAjAMMQowCAYDVQQDDAF4MB4XDTI2MTEyNzA0"
+    "MzgwM1oXDTI2MTIyNzA0MzgwM1owDDEKMAgGA1UEAwwBeDA+MBAGByqGSM49AgEGBSuBBAAIAyoABNEHNo4OiciJd03SqRIl"
+    "3vCvU9GT7sbnA2b1grhyhOeGy0NyTTKsyXijUzBRMB0GA1UdDgQWBBRX268/Pvu0pB+7VugsBqNuLIa7lTAfBgNVHSMEGDAW"
+    "gBRX268/Pvu0pB+7VugsBqNuLIa7lTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCAzAAMC0CFQCHv6eFNCuSV4zlhTK2"
+    "UwEuV6OEGQIUEFV1jWl8ulMTooJVLCxcUyUzExY="
+    "\n-----END CERTIFICATE-----\n"
+)
 
 
 @pytest.fixture
@@ -168,6 +178,7 @@ class TestWhatIsSaved:
             (lambda pair: {"key": pair.key}, "client_certificate", "required"),
             (lambda pair: {"certificate": pair.key, "key": pair.key}, "client_certificate", "not a certificate"),
             (lambda pair: {"certificate": "nonsense", "key": pair.key}, "client_certificate", "not a certificate"),
+            (lambda pair: {"certificate": UNKNOWN_CURVE, "key": pair.key}, "client_certificate", "a kind of key"),
             (lambda pair: {"certificate": pair.certificate, "key": "nonsense"}, "client_key", "not a private key"),
             (
                 lambda pair: {"certificate": pair.certificate, "key": pair.certificate},

@@ -9,13 +9,14 @@ import pytest
 from gateway.errors import RequestRejected
 from gateway.providers.codec import Batch, Context, Delivered, Misconfigured, Outcome, Request, Retry, Split
 from gateway.providers.webhook import delivery_id, signature, standard_signature
-from tests.provider_cases import CHANNEL, CONTEXT, EVENT, NOW_S, codec, event, headers, reply
+from tests.provider_cases import CHANNEL, CONTEXT, EVENT, NOW_S, codec, event, headers, reply, signed
 
 T = 1_782_822_900
 
 
 def requests(*lines: bytes, **options: object) -> tuple[Request, ...]:
-    return codec("webhook", options).encode(Batch(lines), CONTEXT).requests
+    made = codec("webhook", options)
+    return tuple(signed(made, request) for request in made.encode(Batch(lines), CONTEXT).requests)
 
 
 def verdict(status: int, body: object = b"", **fields: str) -> Outcome:
@@ -54,7 +55,8 @@ def test_standard_headers_stand_beside_our_own() -> None:
 def test_a_delivery_keeps_its_id_and_renews_its_time() -> None:
     """The same bytes have the same id on every attempt; other bytes have another."""
     later = Context(now_s=NOW_S + 60.9, channel=CHANNEL, instance="other")
-    (first,), (again,) = requests(EVENT), codec("webhook").encode(Batch([EVENT]), later).requests
+    (first,) = requests(EVENT)
+    again = signed(codec("webhook"), codec("webhook").encode(Batch([EVENT]), later).requests[0], later)
     assert headers(first)["x-truthlocks-delivery"] == headers(again)["x-truthlocks-delivery"] == delivery_id(EVENT)
     assert headers(again)["x-truthlocks-signature"].startswith("t=1782822960,v1=")
     assert delivery_id(EVENT) != delivery_id(EVENT + b" ")
@@ -65,9 +67,10 @@ def test_during_a_change_both_secrets_sign() -> None:
     """Receivers may know either of them."""
     changing = codec("webhook", credentials={"previous_secret": "old"})
     (request,) = changing.encode(Batch([EVENT]), CONTEXT).requests
-    assert headers(request)["x-truthlocks-signature"] == signature(("whsec_test_secret", "old"), T, EVENT)
-    assert headers(request)["x-truthlocks-signature"].count("v1=") == 2
-    assert headers(request)["webhook-signature"].count("v1,") == 2
+    sent = headers(signed(changing, request))
+    assert sent["x-truthlocks-signature"] == signature(("whsec_test_secret", "old"), T, EVENT)
+    assert sent["x-truthlocks-signature"].count("v1=") == 2
+    assert sent["webhook-signature"].count("v1,") == 2
 
 
 @pytest.mark.parametrize(
