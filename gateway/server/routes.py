@@ -43,7 +43,7 @@ EVENTS_BODY = "events"  # NDJSON or JSON, worked through as it comes
 
 
 class Route(msgspec.Struct, frozen=True):
-    """``answers`` maps a status to the type of its body, None where there is none. Those that are ``is_open`` need no key.
+    """``answers`` maps a status to the type of its body, None where there is none. ``is_open``: no key is needed.
 
     ``body`` is the type that a JSON body has, or EVENTS_BODY. ``downloads`` says that ``?format=ndjson``
     gives the same as a file. ``headers`` are those of a good answer that clients use.
