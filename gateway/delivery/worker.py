@@ -268,9 +268,9 @@ class Worker:
                 self._suspects.taken(positions[0], sent.started_at_s)
                 self._arrived(sent, slow_down=slow_down)
                 return Result.TAKEN
-            case AwaitAck(ack_id=ack_id):
+            case AwaitAck(ack_id=ack_id, slow_down=slow_down):
                 self._await_ack(channel, ack_id, positions)
-                self._standing.answered(sent.duration_s, in_flight=self._in_flight, slow_down=False)
+                self._standing.answered(sent.duration_s, in_flight=self._in_flight, slow_down=slow_down)
                 self._standing.received(sent.started_at_s)
                 self._go_on()
                 return Result.TAKEN
