@@ -13,7 +13,9 @@ from gateway.providers.codec import Acknowledging, AckReport
 _OUTSTANDING_MAX = 1_000
 
 
-class _Awaited(msgspec.Struct, frozen=True):
+class Awaited(msgspec.Struct, frozen=True):
+    """A batch that the provider has received at ``since_s``."""
+
     positions: list[int]
     since_s: float
 
@@ -22,7 +24,7 @@ class AckBook:
     """Ids count per channel: the same id on another channel is another batch. ``now_s`` is monotonic."""
 
     def __init__(self) -> None:
-        self._awaited: dict[tuple[str, int], _Awaited] = {}
+        self._awaited: dict[tuple[str, int], Awaited] = {}
 
     def full(self) -> bool:
         return len(self._awaited) >= _OUTSTANDING_MAX
@@ -32,7 +34,7 @@ class AckBook:
         ask for them any more.
         """
         earlier = self._awaited.pop((channel, ack_id), None)
-        self._awaited[channel, ack_id] = _Awaited(positions, now_s)
+        self._awaited[channel, ack_id] = Awaited(positions, now_s)
         return earlier.positions if earlier is not None else []
 
     def waiting(self) -> list[tuple[str, list[int]]]:
@@ -42,10 +44,10 @@ class AckBook:
             channels.setdefault(channel, []).append(ack_id)
         return list(channels.items())
 
-    def confirm(self, channel: str, ack_ids: Iterable[int]) -> list[list[int]]:
-        """Take out what is confirmed: the positions of each batch."""
+    def confirm(self, channel: str, ack_ids: Iterable[int]) -> list[Awaited]:
+        """Take out what is confirmed."""
         found = (self._awaited.pop((channel, ack_id), None) for ack_id in ack_ids)
-        return [awaited.positions for awaited in found if awaited is not None]
+        return [awaited for awaited in found if awaited is not None]
 
     def overdue(self, before_s: float) -> list[int]:
         """Take out what has been waiting since before then: the positions, ascending."""
@@ -59,9 +61,9 @@ class AckBook:
         return sorted(position for awaited in self._awaited.values() for position in awaited.positions)
 
 
-async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIterator[list[int]]:
-    """Ask on every channel once. Yields the positions of each batch as it is confirmed; they are out of the book, so
-    the caller settles them before anything else.
+async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIterator[Awaited]:
+    """Ask on every channel once. Yields each batch as it is confirmed; it is out of the book, so the caller settles it
+    before anything else.
 
     A poll that fails is asked again next time. One poller per destination: a provider says of each id once that it is
     confirmed.
@@ -72,5 +74,5 @@ async def poll(codec: Acknowledging, sender: Sender, book: AckBook) -> AsyncIter
             continue
         report = codec.classify_ack_poll(answer)
         if isinstance(report, AckReport):
-            for positions in book.confirm(channel, ack_ids if report.disabled else report.confirmed):
-                yield positions
+            for confirmed in book.confirm(channel, ack_ids if report.disabled else report.confirmed):
+                yield confirmed

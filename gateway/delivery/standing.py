@@ -51,6 +51,11 @@ class Standing:
             self._shown_limit = self._limiter.limit
             self._metrics.in_flight_limit.labels(self._id).set(self._shown_limit)
 
+    def received(self, since_s: float) -> None:
+        """What was sent at ``since_s`` is there and not yet confirmed: more may be sent, but no outage ends by it."""
+        self._breaker.close(self._clock.monotonic_s(), since_s)
+        self._show()
+
     def succeeded(self, since_s: float) -> None:
         """Something that was sent at ``since_s`` was taken."""
         self._breaker.close(self._clock.monotonic_s(), since_s)

@@ -268,9 +268,11 @@ class Worker:
                 self._suspects.taken(positions[0], sent.started_at_s)
                 self._arrived(sent, slow_down=slow_down)
                 return Result.TAKEN
-            case AwaitAck(ack_id=ack_id):
+            case AwaitAck(ack_id=ack_id, slow_down=slow_down):
                 self._await_ack(channel, ack_id, positions)
-                self._arrived(sent, slow_down=False)
+                self._standing.answered(sent.duration_s, in_flight=self._in_flight, slow_down=slow_down)
+                self._standing.received(sent.started_at_s)
+                self._go_on()
                 return Result.TAKEN
             case Partial() as outcome:
                 return await self._apply_partial(part, outcome, sent)
@@ -333,6 +335,9 @@ class Worker:
 
     def _succeeded(self, since_s: float) -> None:
         self._standing.succeeded(since_s)
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._holding.unpark()
         self._suspects.forget_many()
         self._nudges.nudge()  # more may go out now, though the rest of this batch may take long
@@ -370,8 +375,9 @@ class Worker:
         assert isinstance(self._codec, Acknowledging)
         while True:
             await self._clock.sleep(self._codec.ack_poll_s)
-            async for positions in acks.poll(self._codec, self._sender, self._acks):
-                self._consumer.settle_delivered(positions)
+            async for confirmed in acks.poll(self._codec, self._sender, self._acks):
+                self._consumer.settle_delivered(confirmed.positions)
+                self._succeeded(confirmed.since_s)
             overdue = self._acks.overdue(self._clock.monotonic_s() - self._codec.ack_timeout_s)
             if overdue:
                 self._sender.renew_channel()

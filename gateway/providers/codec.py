@@ -157,9 +157,10 @@ class Misconfigured(msgspec.Struct, frozen=True, tag=True):
 
 
 class AwaitAck(msgspec.Struct, frozen=True, tag=True):
-    """Received, but delivered only once the provider confirms this id on this channel."""
+    """Received, but delivered only once the provider confirms this id on this channel; else as ``Delivered``."""
 
     ack_id: int
+    slow_down: bool = False
 
 
 class Prepare(msgspec.Struct, frozen=True, tag=True):

@@ -217,7 +217,7 @@ class SplunkCodec:
         if said.code != _ACCEPTED and said.code not in _NEAR_CAPACITY:
             return Retry(f"Splunk answered 200 with code {said.code}: {self._words(said)}", code=f"hec_{said.code}")
         if self._waits_for_ack and said.ack_id is not None:
-            return AwaitAck(said.ack_id)
+            return AwaitAck(said.ack_id, slow_down=said.code in _NEAR_CAPACITY)
         if said.code in _NEAR_CAPACITY:
             return Delivered(warning=self._words(said), slow_down=True)
         return Delivered()

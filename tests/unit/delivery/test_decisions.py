@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import RetryPolicy
 from gateway.delivery import backoff, pacing
-from gateway.delivery.acks import AckBook
+from gateway.delivery.acks import AckBook, Awaited
 from gateway.delivery.bisect import Bisection, Part
 from gateway.delivery.breaker import Breaker
 from gateway.delivery.health import BreakerState, LastError
@@ -250,7 +250,7 @@ def test_acknowledgements_are_told_apart_by_channel_and_time_out() -> None:
     assert book.add("c1", 0, [1, 2], now_s=0.0) == []
     assert book.add("c2", 0, [3], now_s=50.0) == []
     assert book.waiting() == [("c1", [0]), ("c2", [0])]
-    assert book.confirm("c2", [0, 7]) == [[3]]
+    assert book.confirm("c2", [0, 7]) == [Awaited([3], 50.0)]
     assert book.positions() == [1, 2]
     assert book.overdue(before_s=-1.0) == []
     assert book.overdue(before_s=0.0) == [1, 2]
@@ -262,7 +262,7 @@ def test_an_acknowledgement_id_that_is_given_again_hands_back_what_it_stood_for(
     book = AckBook()
     book.add("c1", 0, [1, 2], now_s=0.0)
     assert book.add("c1", 0, [3], now_s=1.0) == [1, 2]
-    assert book.confirm("c1", [0]) == [[3]]
+    assert book.confirm("c1", [0]) == [Awaited([3], 1.0)]
 
 
 @pytest.mark.parametrize("alone", ["refuse", "degrade"])

@@ -725,6 +725,18 @@ async def test_events_count_as_delivered_only_when_acknowledged(house: House) ->
     assert house.consumer.ledger().delivered == 3
 
 
+async def test_what_is_received_and_never_acknowledged_is_an_outage(house: House) -> None:
+    """That the endpoint answers is no success: the window of an outage ends it."""
+    ids = iter(range(10_000))
+    provider = AcknowledgingProvider(lambda lines: AwaitAck(next(ids)))
+    house.start(provider)
+    await house.post(3)
+    await house.clock.run_until(lambda: house.state.status is Status.DEGRADED)
+    await house.clock.run_until(lambda: house.state.status is not Status.DEGRADED, within_s=86_400 + 600)
+    assert house.state.status is Status.FAILED
+    assert house.state.last_success_at_s is None
+
+
 async def test_events_whose_acknowledgement_id_is_given_again_come_again(house: House) -> None:
     """A provider that restarts counts its ids anew on a channel that goes on. Nobody can ask for the earlier batch any
     more, so its events are sent again at once, on a new channel.

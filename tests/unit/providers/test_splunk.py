@@ -230,7 +230,7 @@ def test_acknowledgement_is_a_choice() -> None:
 def test_in_ack_mode_an_ack_id_is_waited_for() -> None:
     """With an ackId delivery waits for it; a token that gives none is taken at its word."""
     assert verdict(200, {"text": "Success", "code": 0, "ackId": 7}, ack=True) == AwaitAck(7)
-    assert verdict(200, {"text": "near", "code": 24, "ackId": 8}, ack=True) == AwaitAck(8)
+    assert verdict(200, {"text": "near", "code": 24, "ackId": 8}, ack=True) == AwaitAck(8, slow_down=True)
     assert verdict(200, {"text": "Success", "code": 0}, ack=True) == Delivered()
 
 
