@@ -21,6 +21,7 @@ from gateway.destinations.problems import (
     unknown_member,
 )
 from gateway.destinations.store import Filter
+from gateway.providers.choices import whole_bounds
 from gateway.providers.codec import Field, Provider, Secret
 
 MEMBERS = ("provider", "endpoint", "enabled", "name", "tenant_id", "filter", "options", "ordered", "credentials")
@@ -179,6 +180,9 @@ def _read_option(field: Field, value: object, problems: Problems) -> object | No
 
 
 def _misfit(field: Field, value: object) -> str | None:
+    if field.type == "integer" and isinstance(value, int):
+        low, high = whole_bounds(field)
+        return None if low <= value <= high else f"must be a whole number from {low} to {high}"
     texts = [_one_line(text) for text in _texts(value)] if field.multiline else _texts(value)
     chars_max = MULTILINE_CHARS_MAX if field.multiline else OPTION_CHARS_MAX
     if field.choices and any(text not in field.choices for text in texts):

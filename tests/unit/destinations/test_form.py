@@ -25,6 +25,7 @@ PROVIDER = Provider(
         Field("index", "Index", "option", pattern=r"^[a-z]+$", help="Lower-case letters."),
         Field("text", "Text", "option"),
         Field("count", "Count", "option", type="integer", default=3),
+        Field("pause", "Pause", "option", type="integer", default=3, minimum=2, maximum=60),
         Field("ack", "Ack", "option", type="boolean"),
         Field("tags", "Tags", "option", type="array"),
         Field("headers", "Headers", "option", type="object"),
@@ -210,6 +211,15 @@ def test_an_option_is_taken_away_by_null_or_nothing() -> None:
 def test_options_of_the_wrong_kind(name: str, value: object) -> None:
     """Type, pattern, choices and size are checked, and the error names the option."""
     assert list(errors(options={name: value})) == [f"options.{name}"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("pause", 1), ("pause", 61), ("count", -1), ("count", 10**31)])
+def test_a_number_keeps_its_bounds(name: str, value: int) -> None:
+    """Also one that nothing uses for now, and one without bounds of its own: not every number can be kept."""
+    low, high = (2, 60) if name == "pause" else (0, 1 << 31)
+    assert errors(options={name: value}) == {f"options.{name}": f"must be a whole number from {low} to {high}"}
+    assert read(options={name: low}).options == {name: low}
+    assert read(options={name: high}).options == {name: high}
 
 
 def test_a_pattern_explains_itself() -> None:
