@@ -27,6 +27,7 @@ BOOTSTRAP_KEY_ID = "key_bootstrap"
 KEYS_MAX = 100_000
 
 _MEMBERS = ("name", "scopes", "tenant_id", "expires_at")
+_YEAR_10000_S = 253_402_300_800.0  # the first moment, in UTC, that RFC 3339 has no text for
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -168,6 +169,7 @@ def _parse_time(text: str) -> float | None:
     if _RFC_3339.fullmatch(text) is None:
         return None
     try:
-        return datetime.fromisoformat(text.upper()).timestamp()
+        moment_s = datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         return None
+    return moment_s if moment_s < _YEAR_10000_S else None
