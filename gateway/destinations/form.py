@@ -18,7 +18,6 @@ from gateway.destinations.problems import (
     read_name,
     read_tenant_id,
     shown_member,
-    unknown_member,
 )
 from gateway.destinations.store import Filter
 from gateway.providers.choices import whole_bounds
@@ -82,7 +81,7 @@ def _check_members(given: Mapping[str, object], provider: Provider, problems: Pr
         if name in options:
             problems.add(name, "stands in options: give it as a member of that object")
         else:
-            problems.add(shown_member(name), unknown_member(name, known))
+            problems.add_unknown(name, known)
 
 
 def _read_flag(given: Mapping[str, object], name: str, problems: Problems) -> bool | UnsetType:
@@ -112,7 +111,7 @@ def _read_credentials(given: Mapping[str, object], provider: Provider, problems:
     nested: Mapping[str, object] = inner or {}
     for name in nested:
         if name not in names:
-            problems.add(f"credentials.{shown_member(name)}", unknown_member(name, names))
+            problems.add_unknown(name, names, within="credentials.")
     found: dict[str, Secret | None] = {}
     for name in names:
         if name in given and name in nested and given[name] != nested[name]:
@@ -156,9 +155,10 @@ def _read_options(value: object, provider: Provider, problems: Problems) -> dict
     for name, given in value.items():
         if name in fields:
             chosen[name] = None if given is None else _read_option(fields[name], given, problems)
+        elif fields:
+            problems.add_unknown(name, fields, within="options.")
         else:
-            nearest = unknown_member(name, fields) if fields else f"{provider.label} has no options"
-            problems.add(f"options.{shown_member(name)}", nearest)
+            problems.add(f"options.{shown_member(name)}", f"{provider.label} has no options")
     return chosen
 
 
@@ -262,7 +262,7 @@ def read_filter(value: object, problems: Problems) -> Filter:
     chosen: dict[str, tuple[str, ...]] = {}
     for name, patterns in value.items():
         if name not in known:
-            problems.add(f"filter.{shown_member(name)}", unknown_member(name, known))
+            problems.add_unknown(name, known, within="filter.")
         elif patterns is not None:
             chosen[name] = _read_patterns(f"filter.{name}", patterns, problems)
     return Filter(**chosen)

@@ -18,7 +18,7 @@ from gateway.destinations.ids import (
     new_api_key,
     new_key_id,
 )
-from gateway.destinations.problems import Problems, read_name, read_tenant_id, shown_member, unknown_member
+from gateway.destinations.problems import Problems, read_name, read_tenant_id
 from gateway.destinations.store import ApiKey, Scope
 from gateway.errors import Conflict, NotFound, RequestRejected
 
@@ -80,7 +80,7 @@ class KeyService:
         problems = Problems("the key")
         for name in given:
             if name not in _MEMBERS:
-                problems.add(shown_member(name), unknown_member(name, _MEMBERS))
+                problems.add_unknown(name, _MEMBERS)
         scopes = _read_scopes(given.get("scopes"), problems)
         name = read_name("" if given.get("name") is None else given["name"], problems) or ""
         expires_at_s = self._read_expiry(given.get("expires_at"), problems)

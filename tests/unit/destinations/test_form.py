@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from msgspec import UNSET
 
@@ -138,6 +140,38 @@ def test_an_unknown_name_is_shown_harmlessly() -> None:
     """What is repeated of a caller's own names is short and printable."""
     (name,) = errors(**{"a\n" + "b" * 500: 1})
     assert name == "a?" + "b" * 62
+
+
+@pytest.mark.parametrize("place", ["", "options", "filter", "credentials"])
+def test_unknown_members_without_end_are_counted(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest known one is looked for a hundred times at the most: that takes time which all others wait for."""
+    compared: list[str] = []
+
+    def close_matches(name: str, known: Collection[str], *, n: int, cutoff: float) -> list[str]:
+        compared.append(name)
+        return list(known)[:n]
+
+    monkeypatch.setattr("difflib.get_close_matches", close_matches)
+    unknown = {f"m{number:05}": "x" for number in range(5_000)}
+    problems = Problems("the destination")
+    read_form({place: unknown} if place else unknown, PROVIDER, problems)
+    with pytest.raises(RequestRejected) as caught:
+        problems.raise_any()
+    assert len(compared) == len(caught.value.errors) == 100
+    assert caught.value.detail.endswith("; and 4997 more")
+
+
+def test_a_long_unknown_name_is_compared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is shown of it: to compare one of a megabyte would keep all others waiting."""
+    compared: list[str] = []
+
+    def close_matches(name: str, known: Collection[str], *, n: int, cutoff: float) -> list[str]:
+        compared.append(name)
+        return list(known)[:n]
+
+    monkeypatch.setattr("difflib.get_close_matches", close_matches)
+    errors(**{"x" * 100_000: 1})
+    assert compared == ["x" * 64]
 
 
 # -- credentials
