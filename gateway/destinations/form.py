@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway.destinations.filter import SEARCHES_MAX, searches
 from gateway.destinations.problems import (
     Problems,
     has_control_characters,
@@ -265,7 +266,11 @@ def read_filter(value: object, problems: Problems) -> Filter:
             problems.add_unknown(name, known, within="filter.")
         elif patterns is not None:
             chosen[name] = _read_patterns(f"filter.{name}", patterns, problems)
-    return Filter(**chosen)
+    read = Filter(**chosen)
+    if searches(read) > SEARCHES_MAX:
+        problems.add("filter", f"has too many *: {SEARCHES_MAX} at most, those at the end of a pattern not counted")
+        return Filter()
+    return read
 
 
 def _read_patterns(place: str, value: object, problems: Problems) -> tuple[str, ...]:

@@ -277,6 +277,15 @@ def test_filters_of_the_wrong_kind(value: object) -> None:
     assert list(errors(filter={"actions": value})) == ["filter.actions"]
 
 
+def test_a_filter_has_a_bound_on_what_is_searched_for() -> None:
+    """Each is looked for in every event; what stands at the end of a pattern takes no search."""
+    lists = {"actions": ["a*b*"] * 100, "services": ["*s"] * 100}
+    assert read(filter={**lists, "outcomes": ["S*"] * 200}).filter == Filter(
+        actions=("a*b*",) * 100, services=("*s",) * 100, outcomes=("S*",) * 200
+    )
+    assert list(errors(filter={**lists, "exclude_actions": ["***x"]})) == ["filter"]
+
+
 def test_text_of_several_lines_keeps_them() -> None:
     """A certificate and a key may have line breaks and be long; no other control character comes with them."""
     pem = "-----BEGIN X-----\r\n" + "QUJD\n" * 5_000 + "-----END X-----"
