@@ -128,7 +128,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
     secret_key = config.secret_key or await asyncio.to_thread(load_or_create_secret, data_dir / "secret-key")
     box = SecretBox(secret_key)
     key, new_key, key_file = await _operator_key(config, data_dir)
-    store, snapshots = _store(config, data_dir)
+    store, snapshots = _store(config, data_dir, queue_id=queue.id)
     resources.push_async_callback(store.close)
     catalog = Catalog(store, snapshots=snapshots, fixed_keys=[bootstrap_key(key, clock.time_s())])
     await catalog.start()
@@ -149,6 +149,7 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
         settings_of=service.settings_of,
         make_transport=await _transports(config, resources),
         remove_destination=service.remove,
+        finish_deletion=catalog.finish_deletion,
         history=store,
         trail=trail,
         instance=instance,
@@ -177,12 +178,12 @@ async def _build(config: Config, resources: AsyncExitStack) -> _Parts:
     return _Parts(queue, catalog, supervisor, Listener(app, config.server), stopping, new_key, key_file)
 
 
-def _store(config: Config, data_dir: Path) -> tuple[DestinationStore, SnapshotFile | None]:
+def _store(config: Config, data_dir: Path, *, queue_id: str = "") -> tuple[DestinationStore, SnapshotFile | None]:
     """A database on another machine may be away: the last known state is then kept in the data directory."""
     if config.database_url:
         from gateway.destinations.postgres import PostgresStore  # noqa: PLC0415 - most have none: 50 ms of their start
 
-        return PostgresStore(config.database_url), SnapshotFile(data_dir / "catalog.snapshot")
+        return PostgresStore(config.database_url, queue_id=queue_id), SnapshotFile(data_dir / "catalog.snapshot")
     return SqliteStore(data_dir / "destinations.db"), None
 
 

@@ -370,7 +370,7 @@ def _problem_of(event: AuditEvent, line: bytes, rules: Rules) -> str:
     if _CONTROL.search(event.tenant_id):
         return "`tenant_id` holds a control character"
     if rules.tenant_id not in (ALL_TENANTS, event.tenant_id):
-        return "`tenant_id` is not the tenant of this key: a tenant's key takes in its own tenant's events only"
+        return "`tenant_id` is another tenant: the key, or the destination of a backfill, takes its own tenant's only"
     if line.count(b'"tenant_id"') == 1 and b"\\u00" not in line and _OFFSET_WITHOUT_COLON.search(line) is None:
         return ""
     members = _top_level(line)

@@ -47,7 +47,10 @@ def _parse(value: object, units: dict[str, float] | dict[str, int], *, default_u
     unit = units.get(match[2].lower() or default_unit) if match else None
     if match is None or unit is None:
         raise ValueError("not a number with a unit")
-    return round(float(match[1]) * unit, 9)
+    number = float(match[1]) * unit
+    if not math.isfinite(number):
+        raise ValueError("not a number that there is a place for")
+    return round(number, 9)
 
 
 def format_seconds(seconds: float) -> str:

@@ -87,7 +87,7 @@ def read_file(path: Path, settings: Iterable[Setting]) -> dict[str, object]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     known = {setting.name: setting for setting in settings}
     values: dict[str, object] = {}
@@ -119,6 +119,8 @@ def read_environment(
         if variable not in known:
             continue  # ``unknown_variables`` names them: what else runs here may use the prefix too
         setting = known[variable]
+        if not _is_unicode(text):
+            raise ConfigError(f"environment, {variable}: {setting.name} must be UTF-8")
         if not text and setting.type is not str and get_origin(setting.type) is not tuple:
             continue
         value = decode(setting, _from_text(setting, text), f"environment, {variable}")
@@ -204,6 +206,15 @@ def _flatten(content: Mapping[str, object], prefix: str = "") -> Iterable[tuple[
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+
+
+def _is_unicode(text: str) -> bool:
+    """What of the environment is not UTF-8 stands in it as surrogates, which nothing can be done with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_text(setting: Setting, text: str) -> object:

@@ -154,6 +154,7 @@ class Gateway:
             settings_of=service.settings_of,
             make_transport=self.wire.connect,
             remove_destination=service.remove,
+            finish_deletion=self.catalog.finish_deletion,
             history=self.store,
             trail=trail,
             instance="gw",

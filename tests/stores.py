@@ -74,6 +74,10 @@ class MemoryStore:
         self.contents.destinations.pop(destination_id, None)
         self.contents.announce()
 
+    async def finish_deletion(self, destination_id: str) -> bool:
+        await self.delete_destination(destination_id)
+        return True
+
     async def create_key(self, key: ApiKey) -> None:
         await self._reach()
         digests = {stored.digest for stored in self.contents.keys.values()}

@@ -21,10 +21,14 @@ from gateway.telemetry import Event
 RESTART_S = 1.0
 RESTART_MAX_S = 60.0
 _SKIP_INTERVAL_S = 1.0
+_OTHERS_S = 5.0  # between two looks whether other gateways have flushed it too
 
 
 class Stream:
-    """``make_worker`` builds a worker for the present configuration; it may raise when that cannot be used."""
+    """``make_worker`` builds a worker for the present configuration; it may raise when that cannot be used.
+
+    ``on_flushed`` finishes a deletion and says whether the destination is gone.
+    """
 
     def __init__(
         self,
@@ -34,7 +38,7 @@ class Stream:
         state: DeliveryState,
         make_worker: Callable[[Destination, Consumer, DeliveryState], Worker],
         make_matcher: Callable[[Filter], Matcher | None],
-        on_flushed: Callable[[str], Awaitable[None]],
+        on_flushed: Callable[[str], Awaitable[bool]],
         clock: Clock,
     ) -> None:
         self.destination = destination
@@ -163,6 +167,9 @@ class Stream:
             await self._finish_deletion()
             if self.removed.is_set():
                 return
+            if self.destination.deleting:  # nothing comes any more: what is in flight ends, or other gateways do
+                await self._rest(_SKIP_INTERVAL_S)
+                continue
             await first_of(self.consumer.wait(), self._changed.wait())
             if not self._changed.is_set():
                 await self._clock.sleep(_SKIP_INTERVAL_S)
@@ -173,9 +180,12 @@ class Stream:
         return GapReason.RETRIES_EXHAUSTED if self.state.failed_at_s is not None else None
 
     async def _finish_deletion(self) -> None:
-        if self.destination.deleting and not self.consumer.backlog().pending_events:
-            await self._on_flushed(self.destination.id)
+        if not self.destination.deleting or self.consumer.backlog().pending_events:
+            return
+        if await self._on_flushed(self.destination.id):
             self.removed.set()
+        else:
+            await self._rest(_OTHERS_S)
 
 
 def tell_of_held(destination_id: str, fault: OSError) -> None:

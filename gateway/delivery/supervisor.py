@@ -69,7 +69,8 @@ class MakeTransport(Protocol):
 
 class Supervisor:
     """``settings_of`` opens a destination's credentials; ``make_transport`` gives each destination connections of its
-    own.
+    own. ``remove_destination`` deletes one whatever holds something of it; ``finish_deletion`` once nothing does in any
+    gateway, and says whether it is gone.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Supervisor:
         settings_of: Callable[[Destination], Settings],
         make_transport: MakeTransport,
         remove_destination: Callable[[str], Awaitable[None]],
+        finish_deletion: Callable[[str], Awaitable[bool]],
         history: HistoryStore,
         trail: Trail,
         instance: str,
@@ -95,7 +97,7 @@ class Supervisor:
         self._providers = providers
         self._settings_of = settings_of
         self._make_transport = make_transport
-        self._remove_destination = remove_destination
+        self._remove_destination, self._finish_deletion = remove_destination, finish_deletion
         self._instance = instance
         self._retry, self._delivery = retry, delivery
         self._clock, self._metrics, self._random = clock, metrics, random
@@ -211,7 +213,8 @@ class Supervisor:
             structlog.get_logger().warning(
                 Event.GAP_RECORDED, destination=destination_id, reason=GapReason.FORCED_DELETE, events=dropped
             )
-            await self._flushed(destination_id)
+            await self._remove_destination(destination_id)
+            structlog.get_logger().info(Event.DESTINATION_DELETED, destination=destination_id)
         finally:
             self._dropping -= Counter([destination_id])  # without those of whom none is left
         stream = self._streams.get(destination_id)
@@ -346,10 +349,12 @@ class Supervisor:
         except OSError as error:
             tell_of_held(destination_id, error)
 
-    async def _flushed(self, destination_id: str) -> None:
-        """Nothing waits any more: the consumer goes first, so that a crash in between finds the deletion to finish."""
-        await self._remove_destination(destination_id)
-        structlog.get_logger().info(Event.DESTINATION_DELETED, destination=destination_id)
+    async def _flushed(self, destination_id: str) -> bool:
+        """Nothing waits here any more. Whether it is gone: another gateway may hold some of it."""
+        is_gone = await self._finish_deletion(destination_id)
+        if is_gone:
+            structlog.get_logger().info(Event.DESTINATION_DELETED, destination=destination_id)
+        return is_gone
 
     def _matcher(self, chosen: Filter) -> Matcher | None:
         return compile_filter(chosen, tell=self._unreached.look_at)

@@ -126,6 +126,12 @@ class Catalog:
         await self._store.delete_destination(destination_id)
         self._wrote(destinations=self._others(destination_id))
 
+    async def finish_deletion(self, destination_id: str) -> bool:
+        is_gone = await self._store.finish_deletion(destination_id)
+        if is_gone:
+            self._wrote(destinations=self._others(destination_id))
+        return is_gone
+
     async def create_key(self, key: ApiKey) -> None:
         await self._store.create_key(key)
         self._wrote(keys=[*(known for known in self._snapshot.keys if known.id != key.id), key])

@@ -9,6 +9,8 @@ import msgspec
 
 from gateway.destinations.store import Filter
 
+SEARCHES_MAX = 200  # ``*`` of one filter, those at the end of a pattern apart: each is a search in every event
+
 Matcher = Callable[[Sequence[bytes]], list[bool]]
 
 
@@ -43,11 +45,11 @@ def compile_filter(
 
     def passes(event: _Event) -> bool:
         return (
-            (action is None or action(event.action) is not None)
-            and (excluded is None or excluded(event.action) is None)
-            and (service is None or service(event.service) is not None)
-            and (outcome is None or outcome(event.outcome) is not None)
-            and (actor_type is None or actor_type(event.actor_type) is not None)
+            (action is None or action(event.action))
+            and (excluded is None or not excluded(event.action))
+            and (service is None or service(event.service))
+            and (outcome is None or outcome(event.outcome))
+            and (actor_type is None or actor_type(event.actor_type))
         )
 
     def matcher(lines: Sequence[bytes]) -> list[bool]:
@@ -68,7 +70,14 @@ def compile_filter(
 def compile_actions(chosen: Filter) -> Callable[[str], bool]:
     """Whether the filter lets events with an action through, as far as the action decides that."""
     action, excluded = _compile(chosen.actions), _compile(chosen.exclude_actions)
-    return lambda text: (action is None or bool(action(text))) and (excluded is None or not excluded(text))
+    return lambda text: (action is None or action(text)) and (excluded is None or not excluded(text))
+
+
+def searches(chosen: Filter) -> int:
+    """How many parts of its patterns have to be searched for in an event that has them all."""
+    lists = (chosen.actions, chosen.exclude_actions, chosen.services, chosen.outcomes, chosen.actor_types)
+    parts = [_parts(pattern) for patterns in lists for pattern in patterns]
+    return sum(len(found) - 1 - (not found[-1]) for found in parts if len(found) > 1)
 
 
 def _passes_alone(line: bytes, passes: Callable[[_Event], bool]) -> bool:
@@ -79,16 +88,40 @@ def _passes_alone(line: bytes, passes: Callable[[_Event], bool]) -> bool:
         return True
 
 
-def _compile(patterns: Sequence[str]) -> Callable[[str], re.Match[str] | None] | None:
+def _compile(patterns: Sequence[str]) -> Callable[[str], bool] | None:
+    """The common kinds in one step each: whole texts, beginnings (``attestation.*``) and ends."""
     if not patterns:
         return None
-    return re.compile("|".join(map(_glob, patterns)), re.DOTALL).fullmatch
+    parts = [_parts(pattern) for pattern in patterns]
+    whole = frozenset(first for first, *rest in parts if not rest)
+    beginnings = tuple(first for first, *rest in parts if rest == [""])
+    ends = tuple(rest[0] for first, *rest in parts if not first and len(rest) == 1)
+    others = [found for found in parts if len(found) > 2 or (len(found) == 2 and all(found))]
+
+    def matches(text: str) -> bool:
+        if text in whole or text.startswith(beginnings) or text.endswith(ends):
+            return True
+        return bool(others) and any(_fits(text, found) for found in others)
+
+    return matches
 
 
-def _glob(pattern: str) -> str:
-    """Each run before the last is atomic and as short as it can be, so that no text takes more than linear time."""
-    first, *rest = (re.escape(part) for part in re.sub(r"\*+", "*", pattern).split("*"))
-    if not rest:
-        return first
-    *middle, last = rest
-    return first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last
+def _parts(pattern: str) -> tuple[str, ...]:
+    """What stands before, between and behind its runs of ``*``."""
+    return tuple(re.sub(r"\*+", "*", pattern).split("*"))
+
+
+def _fits(text: str, parts: tuple[str, ...]) -> bool:
+    """Whether it begins with the first part, ends with the last and has the others in their order between them. Each
+    is looked for once, from where the one before ends: no text makes that start anew.
+    """
+    first, *middle, last = parts
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway.destinations.filter import SEARCHES_MAX, searches
 from gateway.destinations.problems import (
     Problems,
     has_control_characters,
     read_name,
     read_tenant_id,
     shown_member,
-    unknown_member,
 )
 from gateway.destinations.store import Filter
+from gateway.providers.choices import whole_bounds
 from gateway.providers.codec import Field, Provider, Secret
 
 MEMBERS = ("provider", "endpoint", "enabled", "name", "tenant_id", "filter", "options", "ordered", "credentials")
@@ -81,7 +82,7 @@ def _check_members(given: Mapping[str, object], provider: Provider, problems: Pr
         if name in options:
             problems.add(name, "stands in options: give it as a member of that object")
         else:
-            problems.add(shown_member(name), unknown_member(name, known))
+            problems.add_unknown(name, known)
 
 
 def _read_flag(given: Mapping[str, object], name: str, problems: Problems) -> bool | UnsetType:
@@ -111,7 +112,7 @@ def _read_credentials(given: Mapping[str, object], provider: Provider, problems:
     nested: Mapping[str, object] = inner or {}
     for name in nested:
         if name not in names:
-            problems.add(f"credentials.{shown_member(name)}", unknown_member(name, names))
+            problems.add_unknown(name, names, within="credentials.")
     found: dict[str, Secret | None] = {}
     for name in names:
         if name in given and name in nested and given[name] != nested[name]:
@@ -155,9 +156,10 @@ def _read_options(value: object, provider: Provider, problems: Problems) -> dict
     for name, given in value.items():
         if name in fields:
             chosen[name] = None if given is None else _read_option(fields[name], given, problems)
+        elif fields:
+            problems.add_unknown(name, fields, within="options.")
         else:
-            nearest = unknown_member(name, fields) if fields else f"{provider.label} has no options"
-            problems.add(f"options.{shown_member(name)}", nearest)
+            problems.add(f"options.{shown_member(name)}", f"{provider.label} has no options")
     return chosen
 
 
@@ -179,6 +181,9 @@ def _read_option(field: Field, value: object, problems: Problems) -> object | No
 
 
 def _misfit(field: Field, value: object) -> str | None:
+    if field.type == "integer" and isinstance(value, int):
+        low, high = whole_bounds(field)
+        return None if low <= value <= high else f"must be a whole number from {low} to {high}"
     texts = [_one_line(text) for text in _texts(value)] if field.multiline else _texts(value)
     chars_max = MULTILINE_CHARS_MAX if field.multiline else OPTION_CHARS_MAX
     if field.choices and any(text not in field.choices for text in texts):
@@ -258,10 +263,14 @@ def read_filter(value: object, problems: Problems) -> Filter:
     chosen: dict[str, tuple[str, ...]] = {}
     for name, patterns in value.items():
         if name not in known:
-            problems.add(f"filter.{shown_member(name)}", unknown_member(name, known))
+            problems.add_unknown(name, known, within="filter.")
         elif patterns is not None:
             chosen[name] = _read_patterns(f"filter.{name}", patterns, problems)
-    return Filter(**chosen)
+    read = Filter(**chosen)
+    if searches(read) > SEARCHES_MAX:
+        problems.add("filter", f"has too many *: {SEARCHES_MAX} at most, those at the end of a pattern not counted")
+        return Filter()
+    return read
 
 
 def _read_patterns(place: str, value: object, problems: Problems) -> tuple[str, ...]:

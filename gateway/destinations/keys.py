@@ -18,7 +18,7 @@ from gateway.destinations.ids import (
     new_api_key,
     new_key_id,
 )
-from gateway.destinations.problems import Problems, read_name, read_tenant_id, shown_member, unknown_member
+from gateway.destinations.problems import Problems, read_name, read_tenant_id
 from gateway.destinations.store import ApiKey, Scope
 from gateway.errors import Conflict, NotFound, RequestRejected
 
@@ -27,6 +27,7 @@ BOOTSTRAP_KEY_ID = "key_bootstrap"
 KEYS_MAX = 100_000
 
 _MEMBERS = ("name", "scopes", "tenant_id", "expires_at")
+_YEAR_10000_S = 253_402_300_800.0  # the first moment, in UTC, that RFC 3339 has no text for
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -79,7 +80,7 @@ class KeyService:
         problems = Problems("the key")
         for name in given:
             if name not in _MEMBERS:
-                problems.add(shown_member(name), unknown_member(name, _MEMBERS))
+                problems.add_unknown(name, _MEMBERS)
         scopes = _read_scopes(given.get("scopes"), problems)
         name = read_name("" if given.get("name") is None else given["name"], problems) or ""
         expires_at_s = self._read_expiry(given.get("expires_at"), problems)
@@ -168,6 +169,7 @@ def _parse_time(text: str) -> float | None:
     if _RFC_3339.fullmatch(text) is None:
         return None
     try:
-        return datetime.fromisoformat(text.upper()).timestamp()
+        moment_s = datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         return None
+    return moment_s if moment_s < _YEAR_10000_S else None

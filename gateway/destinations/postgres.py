@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from gateway.destinations import claims_postgres, history_postgres
+from gateway.destinations import claims_postgres, deletion_postgres, history_postgres
 from gateway.destinations.claims import Claim
 from gateway.destinations.history import Activity, Figures
 from gateway.destinations.rows import destination_row, key_row, read_destination, read_key
@@ -33,6 +33,7 @@ CHANNEL = "gateway_changed"
 _POOL_CONNECTIONS = 4
 _IDLE_S = 60.0
 _CLOSE_S = 1.0
+_SEEN_S = 60.0  # between two times that a gateway says that it is there
 _MIGRATION_LOCK = 0x6761_7465_7761_7931  # "gateway1"; shared with every other gateway on this database
 
 _FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -57,6 +58,9 @@ _INSERT_KEY = """
 class PostgresStore:
     """A ``DestinationStore``. ``url`` is ``postgresql://…``, with all parameters that asyncpg understands.
 
+    ``queue_id`` tells this gateway's queue from those of the others, which wait for it with their deletions; empty for
+    who has none.
+
     Connects when it is first used, and brings the schema to the newest then. Holds at most four connections, and one
     more for each reader of ``changes``. Prepared statements are not kept, so that a pooler may stand in between.
     Connecting looks for asyncpg's password and key files, which blocks the loop for some microseconds.
@@ -66,6 +70,7 @@ class PostgresStore:
         self,
         url: str,
         *,
+        queue_id: str = "",
         connect_timeout_s: float = 3.0,
         command_timeout_s: float = 5.0,
         reread_s: float = 30.0,
@@ -73,6 +78,8 @@ class PostgresStore:
         reconnect_max_s: float = 5.0,
     ) -> None:
         self._url = url
+        self._queue_id = queue_id
+        self._seen_at_s = float("-inf")  # by the loop's clock
         self._connect_timeout_s = connect_timeout_s
         self._command_timeout_s = command_timeout_s
         self._reread_s = reread_s
@@ -83,6 +90,8 @@ class PostgresStore:
         self._closed = False
 
     async def load(self) -> Snapshot:
+        """Is done time and again while a gateway runs, which shows the others that it is there."""
+        await self._be_seen()
         async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             destinations = await connection.fetch("SELECT * FROM gateway_destinations ORDER BY created_at_s, id")
             keys = await connection.fetch("SELECT * FROM gateway_api_keys ORDER BY created_at_s, id")
@@ -104,6 +113,10 @@ class PostgresStore:
     async def delete_destination(self, destination_id: str) -> None:
         async with self._connection() as connection:
             await connection.execute("DELETE FROM gateway_destinations WHERE id = $1", destination_id)
+
+    async def finish_deletion(self, destination_id: str) -> bool:
+        async with self._connection() as connection:
+            return await deletion_postgres.finish_deletion(connection, destination_id, self._queue_id)
 
     async def create_key(self, key: ApiKey) -> None:
         await self._insert(_INSERT_KEY, key_row(key))
@@ -179,6 +192,13 @@ class PostgresStore:
                 pool.terminate()
 
     # -- inside
+
+    async def _be_seen(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if self._queue_id and now_s - self._seen_at_s >= _SEEN_S:
+            async with self._connection() as connection:
+                await deletion_postgres.seen(connection, self._queue_id)
+            self._seen_at_s = now_s
 
     async def _insert(self, statement: str, row: tuple[object, ...]) -> None:
         async with self._connection() as connection:

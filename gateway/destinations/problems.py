@@ -13,23 +13,32 @@ NAME_CHARS_MAX = 200
 TENANT_ID_CHARS_MAX = 128
 
 _SHOWN = 3
+_KEPT_MAX = 100  # a body can hold a hundred thousand wrong members
 _MEMBER_CHARS_MAX = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Problems:
-    """Collects pairs of field and message, in the order in which they are found."""
+    """Collects pairs of field and message, in the order in which they are found: the first of them, and how many."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._found: list[tuple[str, str]] = []
+        self._count = 0
 
     def __contains__(self, field: object) -> bool:
         """Whether something is wrong with this field."""
         return any(found == field for found, _ in self._found)
 
     def add(self, field: str, message: str) -> None:
-        self._found.append((field, message))
+        self._count += 1
+        if not self._is_full:
+            self._found.append((field, message))
+
+    def add_unknown(self, name: str, known: Collection[str], *, within: str = "") -> None:
+        """A member of ``within`` that nothing is known of. To look for the nearest one takes its time."""
+        message = "" if self._is_full else unknown_member(name, known)
+        self.add(within + shown_member(name), message)
 
     @contextlib.contextmanager
     def collecting(self, field: str) -> Iterator[None]:
@@ -37,7 +46,8 @@ class Problems:
         try:
             yield
         except RequestRejected as error:
-            self._found += error.errors or ((field, error.detail),)
+            for found, message in error.errors or ((field, error.detail),):
+                self.add(found, message)
         except EgressBlocked as error:
             self.add(field, str(error))
 
@@ -46,13 +56,17 @@ class Problems:
         if not self._found:
             return
         shown = "; ".join(f"{field}: {message}" for field, message in self._found[:_SHOWN])
-        more = f"; and {len(self._found) - _SHOWN} more" if len(self._found) > _SHOWN else ""
+        more = f"; and {self._count - _SHOWN} more" if self._count > _SHOWN else ""
         raise RequestRejected(f"{self._subject} is not valid: {shown}{more}", errors=tuple(self._found))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._found) >= _KEPT_MAX
 
 
 def unknown_member(name: str, known: Collection[str]) -> str:
     """What to say about a member that nothing is known of."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+    nearest = difflib.get_close_matches(name[:_MEMBER_CHARS_MAX], known, n=1, cutoff=0)[0]
     return f"unknown; the nearest known one is {nearest}"
 
 

@@ -40,5 +40,5 @@ class SnapshotFile:
         """One caller at a time. A failure is logged and costs no more than a start without the store later on."""
         try:
             replace_private_file(self._path, msgspec.msgpack.encode(_Contents(_FORMAT, snapshot)))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # a number that somebody wrote into the store by hand
             structlog.get_logger().warning(Event.SNAPSHOT_FAILED, path=str(self._path), error=str(error))

@@ -68,6 +68,11 @@ class SqliteStore:
 
         await self._write(delete)
 
+    async def finish_deletion(self, destination_id: str) -> bool:
+        """No other gateway has this store."""
+        await self.delete_destination(destination_id)
+        return True
+
     async def create_key(self, key: ApiKey) -> None:
         await self._write(lambda connection: _insert(connection, _INSERT_KEY, key_row(key)))
 

@@ -98,6 +98,12 @@ class DestinationStore(HistoryStore, ClaimStore, Protocol):
     async def delete_destination(self, destination_id: str) -> None:
         """Deleting what is not there is no error."""
 
+    async def finish_deletion(self, destination_id: str) -> bool:
+        """This gateway holds nothing of it any more: delete it once that is so of every gateway that was here lately.
+
+        Whether it is gone. Ask again after False: the others may have ended without a word.
+        """
+
     async def create_key(self, key: ApiKey) -> None:
         """Raises Conflict when the id or the digest exists."""
 

@@ -43,12 +43,17 @@ def text_option(settings: Settings, field: Field) -> str:
     return text
 
 
+def whole_bounds(field: Field) -> tuple[int, int]:
+    """The smallest and the largest number that an option may be."""
+    return field.minimum or 0, field.maximum or _WHOLE_MAX
+
+
 def whole_option(settings: Settings, field: Field) -> int:
     """``field`` says between which bounds it must be."""
     value = settings.options.get(field.name)
     if value is None:
         value = field.default
-    low, high = field.minimum or 0, field.maximum or _WHOLE_MAX
+    low, high = whole_bounds(field)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise option_error(field.name, f"must be a whole number from {low} to {high}")
     return value

@@ -85,7 +85,9 @@ def build_app(
     app.on_response_prepare.append(without_software)
     app.on_response_prepare.append(_with_limit)
     for route in ROUTES:
-        app.router.add_route(route.method, _pattern(route.path), _handler(route, parts), expect_handler=_decide_later)
+        handler = _handler(route, parts)
+        for method in (route.method, "HEAD") if route.answers_head else (route.method,):
+            app.router.add_route(method, _pattern(route.path), handler, expect_handler=_decide_later)
     description = document(ROUTES)
 
     async def openapi(_: web.Request) -> web.Response:

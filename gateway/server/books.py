@@ -100,6 +100,8 @@ async def _download(
     """One line of JSON for each. A fault in the middle breaks the connection off, so that it cannot be overlooked."""
     name = f"{what}-{call.request.match_info['id']}.ndjson"
     response = await begin_stream(call, "application/x-ndjson", filename=name)
+    if call.request.method == "HEAD":
+        return response
     async for page in pages:
         await response.write(b"".join(msgspec.json.encode(view) + b"\n" for view in page))
     return response

@@ -92,8 +92,14 @@ async def delete(call: Call) -> web.Response:
     destination = call.destination()
     timeout_s = call.number("timeout", default=FLUSH_DEFAULT_S, low=0, high=FLUSH_MAX_S)
     force = _flag(call, "force")
-    marked = await call.parts.service.mark_deleting(destination.id, precondition=if_match(call))
-    if not destination.deleting:
+    precondition, before = if_match(call), [destination]
+
+    def marked_from(newest: Destination) -> None:
+        precondition(newest)
+        before.append(newest)
+
+    marked = await call.parts.service.mark_deleting(destination.id, precondition=marked_from)
+    if not before[-1].deleting:
         await activity.deleted(call, marked)
     if force:
         await call.parts.streams.drop(destination.id)

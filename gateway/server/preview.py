@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.form import read_filter
-from gateway.destinations.problems import Problems, read_tenant_id, shown_member, unknown_member
+from gateway.destinations.problems import Problems, read_tenant_id
 from gateway.destinations.store import Filter
 from gateway.errors import RequestRejected
 from gateway.server.call import Call, answer
@@ -55,7 +55,7 @@ def _read(call: Call, given: dict[str, object]) -> tuple[Filter, str]:
     problems = Problems("the preview")
     for name in given:
         if name not in _MEMBERS:
-            problems.add(shown_member(name), unknown_member(name, _MEMBERS))
+            problems.add_unknown(name, _MEMBERS)
     chosen = read_filter(given.get("filter"), problems)
     tenant_id = call.caller.tenant_id
     if given.get("tenant_id") is not None:

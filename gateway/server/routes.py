@@ -76,6 +76,13 @@ class Route(msgspec.Struct, frozen=True):
         return not self.is_open and self.body != EVENTS_BODY
 
     @property
+    def answers_head(self) -> bool:
+        """As every GET does (RFC 9110, section 9.3.2): with what it would have answered, less the body. A stream has no
+        end to wait for.
+        """
+        return self.method == "GET" and self.media_type != "text/event-stream"
+
+    @property
     def is_repeatable(self) -> bool:
         return parameters.IDEMPOTENCY_KEY in self.parameters
 

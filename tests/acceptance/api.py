@@ -149,6 +149,12 @@ class Api:
     async def until_degraded(self, destination_id: str) -> Members:
         return await self.until_status(destination_id, "degraded")
 
+    async def until_there(self, destination_id: str) -> None:
+        """Another gateway with the same store made it."""
+        async with asyncio.timeout(WAIT_S_MAX):
+            while (await self.call("GET", f"/v1/audit/siem/{destination_id}/ledger")).status == 404:
+                await asyncio.sleep(0.02)
+
     async def until_gone(self, destination_id: str) -> None:
         async with asyncio.timeout(WAIT_S_MAX):
             while (await self.call("GET", f"/v1/audit/siem/{destination_id}")).status != 404:

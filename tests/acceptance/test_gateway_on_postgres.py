@@ -52,6 +52,23 @@ async def test_destinations_and_keys_live_in_the_database(postgres: Postgres, st
         await first.api.until_gone(destination)
 
 
+async def test_a_deletion_flushes_what_every_gateway_holds(postgres: Postgres, start_gateway: StartGateway) -> None:
+    """DELETE at one gateway waits for the events that wait in another, and is 204 once they have arrived."""
+    shared = {"database_url": await postgres.new_database(), "secret_key": "one key for both of the gateways"}
+    asked, holding = await start_gateway("asked", **shared), await start_gateway("holding", **shared)
+    async with WebhookReceiver(script=always(Respond(503))) as receiver:
+        destination = await asked.api.create(receiver)
+        await holding.api.until_there(destination)
+        lines = events(20)
+        await holding.api.accept(lines)
+        await holding.api.until_degraded(destination)
+        await asked.api.expect(202, "DELETE", f"{SIEM}/{destination}?timeout=0")
+        receiver.script = None
+        await asked.api.expect(204, "DELETE", f"{SIEM}/{destination}")
+        assert receiver.events == by_id(lines)
+        await holding.api.until_gone(destination)
+
+
 async def test_the_encryption_key_is_changed_while_gateways_run(
     postgres: Postgres, start_gateway: StartGateway, tmp_path: Path
 ) -> None:

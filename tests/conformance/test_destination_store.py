@@ -157,6 +157,14 @@ async def test_deleting(store: DestinationStore) -> None:
     assert await store.load() == Snapshot((replace(DESTINATION, id="siem_stays"),), ())
 
 
+async def test_what_no_other_gateway_holds_is_deleted_at_once(store: DestinationStore) -> None:
+    """A deletion that is finished twice is no error."""
+    await store.create_destination(DESTINATION)
+    assert await store.finish_deletion(DESTINATION.id)
+    assert await store.load() == Snapshot((), ())
+    assert await store.finish_deletion(DESTINATION.id)
+
+
 async def test_each_write_is_announced(store: DestinationStore) -> None:
     """``changes`` yields once at the beginning and then after every kind of write."""
     async with contextlib.aclosing(store.changes()) as changes:
@@ -164,6 +172,7 @@ async def test_each_write_is_announced(store: DestinationStore) -> None:
         writes: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: store.create_destination(DESTINATION),
             lambda: store.update_destination(replace(DESTINATION, revision=2), expected_revision=1),
+            lambda: store.finish_deletion(DESTINATION.id),
             lambda: store.delete_destination(DESTINATION.id),
             lambda: store.create_key(KEY),
             lambda: store.delete_key(KEY.id),

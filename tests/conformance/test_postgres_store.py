@@ -36,15 +36,15 @@ DESTINATION = Destination(
 )
 KEY = ApiKey("key_one", "*", "Key", (Scope.EVENTS_WRITE,), "d" * 64, "tl_live_abcd", 1.0)
 
-OpenStore = Callable[[str], PostgresStore]
+OpenStore = Callable[..., PostgresStore]
 
 
 @pytest.fixture
 async def open_store() -> AsyncIterator[OpenStore]:
     opened: list[PostgresStore] = []
 
-    def open_one(url: str) -> PostgresStore:
-        opened.append(PostgresStore(url, reconnect_s=0.05, reconnect_max_s=0.2))
+    def open_one(url: str, queue_id: str = "") -> PostgresStore:
+        opened.append(PostgresStore(url, queue_id=queue_id, reconnect_s=0.05, reconnect_max_s=0.2))
         return opened[-1]
 
     yield open_one
@@ -84,6 +84,37 @@ async def test_gateways_on_one_database_see_each_others_changes(postgres: Postgr
         await until(lambda: one.destination("siem_one") == changed and one.key_for("d" * 64) == KEY)
         await one.delete_key("key_one")
         await until(lambda: two.key_for("d" * 64) is None)
+
+
+async def test_a_deletion_waits_for_every_gateway(postgres: Postgres, open_store: OpenStore) -> None:
+    """The last that holds nothing any more deletes, whatever the others asked before; of several at once it is one."""
+    url = await postgres.new_database()
+    stores = [open_store(url, name) for name in ("one", "two", "three")]
+    for store in stores:
+        await store.load()
+    await stores[0].create_destination(DESTINATION)
+    assert [await store.finish_deletion("siem_one") for store in (stores[0], stores[0], stores[1])] == [False] * 3
+    assert await stores[1].load() == Snapshot((DESTINATION,), ())
+    assert await stores[2].finish_deletion("siem_one")
+    assert await stores[1].finish_deletion("siem_one")
+    assert await stores[0].load() == Snapshot((), ())
+    await stores[0].create_destination(DESTINATION)
+    assert True in await asyncio.gather(*(store.finish_deletion("siem_one") for store in stores))
+    assert await stores[0].load() == Snapshot((), ())
+
+
+async def test_a_deletion_does_not_wait_for_one_that_is_gone(postgres: Postgres, open_store: OpenStore) -> None:
+    """A gateway that was not seen for ten minutes is not waited for; one that was for less is."""
+    url = await postgres.new_database()
+    here, gone = open_store(url, "here"), open_store(url, "gone")
+    await here.load()
+    await gone.load()
+    await here.create_destination(DESTINATION)
+    last_seen = "UPDATE gateway_queues SET seen_at = now() - interval '{}' WHERE id = 'gone'"
+    await postgres.execute(last_seen.format("9 minutes"), url)
+    assert not await here.finish_deletion("siem_one")
+    await postgres.execute(last_seen.format("11 minutes"), url)
+    assert await here.finish_deletion("siem_one")
 
 
 async def test_a_change_by_hand_is_noticed(postgres: Postgres, open_store: OpenStore) -> None:

@@ -87,6 +87,7 @@ def test_an_empty_variable_clears_text() -> None:
         ("[retry.window]\nhours = 1", "unknown setting retry.window.hours"),
         ("queue = 3", "unknown setting queue;"),
         ("[queue", "is not TOML"),
+        (f"queue = {'[' * 5_000}", "is not TOML"),
         ("[queue]\nsegment = '512KiB'", "queue.segment must be a size .*, between 1MiB and 1GiB"),
         ("[queue]\nsegment = '2GiB'", "queue.segment must be a size .*, between 1MiB and 1GiB"),
         ("[queue]\ndisk_budget = 1000", "queue.disk_budget must be a size"),
@@ -218,3 +219,10 @@ def test_the_defaults_are_within_their_own_ranges() -> None:
     for setting in describe(Config):
         if setting.range is not None:
             assert setting.range.low <= setting.default <= setting.range.high, setting.name
+
+
+@pytest.mark.parametrize("name", ["LOG_LEVEL", "SECRET_KEY", "DATA_DIR", "QUEUE_DISK_BUDGET", "SERVER_RATE_LIMIT"])
+def test_what_is_not_utf_8_is_refused(name: str) -> None:
+    """Whatever the setting is for; the value is not repeated, for it may be a secret."""
+    with pytest.raises(ConfigError, match=f"^environment, GATEWAY_{name}: [a-z_.]+ must be UTF-8$"):
+        load({}, {f"GATEWAY_{name}": "a-text-of-16-characters\udcff"}, None)

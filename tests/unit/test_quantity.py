@@ -43,12 +43,14 @@ def test_sizes_are_read_as_people_write_them(text: object, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "ten", "10 parsecs", "-5s", "1e3s", True, None, float("nan"), float("inf"), -1, [1]]
+    "value", ["", "ten", "10 parsecs", "-5s", "1e3s", True, None, float("nan"), float("inf"), -1, [1], "9" * 400]
 )
 def test_what_is_no_duration_is_refused(value: object) -> None:
-    """Nothing is guessed: an unknown unit, a sign, or a value that is no number raises."""
+    """Nothing is guessed: an unknown unit, a sign, or a value that is no number raises, for sizes too."""
     with pytest.raises(ValueError, match=r"not|neither"):
         parse_seconds(value)
+    with pytest.raises(ValueError, match=r"not|neither"):
+        parse_bytes(value)
 
 
 def test_a_size_must_be_whole_bytes() -> None:

@@ -153,6 +153,11 @@ class WalQueue:
     async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
         return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
 
+    @property
+    def id(self) -> str:
+        """Tells it from every other queue, and stays for as long as its directory does."""
+        return self._log_id.hex()
+
     def status(self) -> QueueStatus:
         letters = sum(consumer.disk_bytes() for consumer in self._consumers.values())
         return QueueStatus(

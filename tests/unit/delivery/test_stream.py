@@ -113,6 +113,7 @@ class House:
         self.queue, self.clock, self.consumer = queue, clock, consumer
         self.state = DeliveryState(consumer, clock, attempts_kept=100, retry_window_s=86_400)
         self.flushed: list[str] = []
+        self.held_elsewhere = 0  # how often another gateway still holds something of what is flushed here
         self.next_id = 0
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -143,8 +144,9 @@ class House:
                 metrics=Metrics(),
             )
 
-        async def on_flushed(destination_id: str) -> None:
+        async def on_flushed(destination_id: str) -> bool:
             self.flushed.append(destination_id)
+            return len(self.flushed) > self.held_elsewhere
 
         stream = Stream(
             destination,
@@ -658,6 +660,19 @@ async def test_a_deleted_destination_is_flushed_first(house: House) -> None:
     await house.clock.run_until(stream.removed.is_set)
     assert house.flushed == ["siem_1"]
     assert house.consumer.ledger().delivered == 15
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_what_other_gateways_hold_is_waited_for(house: House, enabled: bool) -> None:
+    """A flushed destination is not gone while another gateway has some of it; it is asked after every few seconds."""
+    house.held_elsewhere = 2
+    stream = house.start(Provider(lambda lines: Delivered()))
+    await house.post(1)
+    begun_s = house.clock.monotonic_s()
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2, deleting=True, enabled=enabled))
+    await house.clock.run_until(stream.removed.is_set, within_s=60)
+    assert house.flushed == ["siem_1"] * 3
+    assert 10 <= house.clock.monotonic_s() - begun_s < 20
 
 
 async def test_what_the_filter_leaves_out_is_booked_as_filtered(house: House) -> None:

@@ -56,6 +56,7 @@ class House:
             settings_of=lambda _: settings("webhook"),
             make_transport=self.wire.connect,
             remove_destination=self.catalog.delete_destination,
+            finish_deletion=self.catalog.finish_deletion,
             history=store,
             trail=Trail(store, queue, Activity(emit=False), instance="gw", clock=clock),
             instance="gw",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from msgspec import UNSET
 
@@ -25,6 +27,7 @@ PROVIDER = Provider(
         Field("index", "Index", "option", pattern=r"^[a-z]+$", help="Lower-case letters."),
         Field("text", "Text", "option"),
         Field("count", "Count", "option", type="integer", default=3),
+        Field("pause", "Pause", "option", type="integer", default=3, minimum=2, maximum=60),
         Field("ack", "Ack", "option", type="boolean"),
         Field("tags", "Tags", "option", type="array"),
         Field("headers", "Headers", "option", type="object"),
@@ -139,6 +142,38 @@ def test_an_unknown_name_is_shown_harmlessly() -> None:
     assert name == "a?" + "b" * 62
 
 
+@pytest.mark.parametrize("place", ["", "options", "filter", "credentials"])
+def test_unknown_members_without_end_are_counted(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest known one is looked for a hundred times at the most: that takes time which all others wait for."""
+    compared: list[str] = []
+
+    def close_matches(name: str, known: Collection[str], *, n: int, cutoff: float) -> list[str]:
+        compared.append(name)
+        return list(known)[:n]
+
+    monkeypatch.setattr("difflib.get_close_matches", close_matches)
+    unknown = {f"m{number:05}": "x" for number in range(5_000)}
+    problems = Problems("the destination")
+    read_form({place: unknown} if place else unknown, PROVIDER, problems)
+    with pytest.raises(RequestRejected) as caught:
+        problems.raise_any()
+    assert len(compared) == len(caught.value.errors) == 100
+    assert caught.value.detail.endswith("; and 4997 more")
+
+
+def test_a_long_unknown_name_is_compared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is shown of it: to compare one of a megabyte would keep all others waiting."""
+    compared: list[str] = []
+
+    def close_matches(name: str, known: Collection[str], *, n: int, cutoff: float) -> list[str]:
+        compared.append(name)
+        return list(known)[:n]
+
+    monkeypatch.setattr("difflib.get_close_matches", close_matches)
+    errors(**{"x" * 100_000: 1})
+    assert compared == ["x" * 64]
+
+
 # -- credentials
 
 
@@ -212,6 +247,15 @@ def test_options_of_the_wrong_kind(name: str, value: object) -> None:
     assert list(errors(options={name: value})) == [f"options.{name}"]
 
 
+@pytest.mark.parametrize(("name", "value"), [("pause", 1), ("pause", 61), ("count", -1), ("count", 10**31)])
+def test_a_number_keeps_its_bounds(name: str, value: int) -> None:
+    """Also one that nothing uses for now, and one without bounds of its own: not every number can be kept."""
+    low, high = (2, 60) if name == "pause" else (0, 1 << 31)
+    assert errors(options={name: value}) == {f"options.{name}": f"must be a whole number from {low} to {high}"}
+    assert read(options={name: low}).options == {name: low}
+    assert read(options={name: high}).options == {name: high}
+
+
 def test_a_pattern_explains_itself() -> None:
     """The help of the field stands in the message, for a pattern alone tells most people nothing."""
     assert "Lower-case letters." in errors(options={"index": "A"})["options.index"]
@@ -231,6 +275,15 @@ def test_a_filter_is_read_whole() -> None:
 def test_filters_of_the_wrong_kind(value: object) -> None:
     """Each list holds patterns that can match something, and not too many."""
     assert list(errors(filter={"actions": value})) == ["filter.actions"]
+
+
+def test_a_filter_has_a_bound_on_what_is_searched_for() -> None:
+    """Each is looked for in every event; what stands at the end of a pattern takes no search."""
+    lists = {"actions": ["a*b*"] * 100, "services": ["*s"] * 100}
+    assert read(filter={**lists, "outcomes": ["S*"] * 200}).filter == Filter(
+        actions=("a*b*",) * 100, services=("*s",) * 100, outcomes=("S*",) * 200
+    )
+    assert list(errors(filter={**lists, "exclude_actions": ["***x"]})) == ["filter"]
 
 
 def test_text_of_several_lines_keeps_them() -> None:

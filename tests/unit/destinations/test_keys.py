@@ -92,10 +92,12 @@ async def test_a_key_expires(world: World) -> None:
         "2027-13-01T00:00:00Z",
         1_900_000_000,
         "2020-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-00:01",
+        "9999-12-31T23:59:59.9999999Z",
     ],
 )
 async def test_expiry_is_a_moment_to_come(world: World, value: object) -> None:
-    """RFC 3339 with its offset, and not yet past."""
+    """RFC 3339 with its offset, not yet past, and one that can be said in UTC."""
     assert list(await errors(world, scopes=["siem:read"], expires_at=value)) == ["expires_at"]
 
 

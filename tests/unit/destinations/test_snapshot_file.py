@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from gateway.destinations.snapshot_file import SnapshotFile
 from gateway.destinations.store import ApiKey, Destination, Filter, Scope, Snapshot
@@ -68,3 +69,14 @@ def test_a_save_that_fails_is_logged(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         SnapshotFile(obstacle / "catalog.snapshot").save(SNAPSHOT)
     assert [log["event"] for log in logs] == ["snapshot.failed"]
+
+
+def test_what_has_no_place_in_the_file_is_logged(tmp_path: Path) -> None:
+    """A number that somebody wrote into the database by hand does not stop the gateway; the file stays as it was."""
+    path = tmp_path / "catalog.snapshot"
+    SnapshotFile(path).save(SNAPSHOT)
+    (one,) = SNAPSHOT.destinations
+    with structlog.testing.capture_logs() as logs:
+        SnapshotFile(path).save(replace(SNAPSHOT, destinations=(replace(one, options={"n": 10**31}),)))
+    assert [log["event"] for log in logs] == ["snapshot.failed"]
+    assert SnapshotFile(path).load() == SNAPSHOT

@@ -63,13 +63,23 @@ async def test_every_change_of_a_destination_is_an_entry(gateway: Gateway) -> No
     assert entries[0]["changes"] == [{"field": "enabled", "from": False, "to": True}]
 
 
+async def test_changes_at_once_are_told_apart(gateway: Gateway) -> None:
+    """Each names what it changed itself, and not what another changed meanwhile."""
+    destination = await gateway.make_destination()
+    changes: list[dict[str, object]] = [{"name": "New"}, {"ordered": True}, {"filter": {"actions": ["a.*"]}}]
+    await asyncio.gather(*(gateway.ask("PUT", f"{SIEM}/{destination}", json=change) for change in changes))
+    entries = [entry for entry in await activity(gateway) if entry["action"] == "siem.destination.updated"]
+    told = sorted([change["field"] for change in entry["changes"]] for entry in entries)
+    assert told == [["filter.actions"], ["name"], ["ordered"]]
+
+
 async def test_a_deletion_is_told_once_and_outlives_the_destination(streaming: Gateway) -> None:
-    """However often it is asked for."""
+    """However often it is asked for, also at once."""
     destination = await streaming.make_destination()
     streaming.wire.answer = lambda _: Reply(503, {}, b"")
     await streaming.post(event())
     for _ in range(2):
-        await streaming.ask("DELETE", f"{SIEM}/{destination}?timeout=0")
+        await asyncio.gather(*(streaming.ask("DELETE", f"{SIEM}/{destination}?timeout=0") for _ in range(5)))
     await streaming.ask("DELETE", f"{SIEM}/{destination}?force=true")
     await streaming.until(lambda: destination not in streaming.catalog.destinations())
     assert (await streaming.ask("GET", f"{SIEM}/{destination}/activity")).status == 404

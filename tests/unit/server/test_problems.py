@@ -23,6 +23,7 @@ from gateway.errors import (
 from gateway.queue.wal.log import WalQueue
 from gateway.server.call import MANAGEMENT_BODY_BYTES_MAX
 from gateway.server.problems import answer_to
+from gateway.server.routes import ROUTES
 from tests.events import event
 from tests.loopback_gateway import NDJSON, OPERATOR, WEBHOOK, Answer, Gateway
 
@@ -73,12 +74,12 @@ async def test_an_unknown_route_is_a_problem_too(gateway: Gateway, path: str) ->
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/audit/events", "POST"),
-        ("DELETE", SIEM, "GET, POST"),
-        ("POST", f"{SIEM}/siem_1", "DELETE, GET, PATCH, PUT"),
-        ("DELETE", f"{SIEM}/providers", "GET"),
+        ("DELETE", SIEM, "GET, HEAD, POST"),
+        ("POST", f"{SIEM}/siem_1", "DELETE, GET, HEAD, PATCH, PUT"),
+        ("DELETE", f"{SIEM}/providers", "GET, HEAD"),
         ("GET", f"{SIEM}/test", "POST"),
         ("GET", f"{SIEM}/siem_1/dead-letters/replay", "POST"),
-        ("POST", "/healthz", "GET"),
+        ("POST", "/healthz", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_is_not_there_names_those_that_are(
@@ -87,6 +88,25 @@ async def test_a_method_that_is_not_there_names_those_that_are(
     """405 with ``Allow``."""
     answer = await gateway.ask(method, path)
     assert (answer.status, answer.headers["Allow"], allowed in answer.detail) == (405, allowed, True)
+
+
+async def test_head_is_a_get_without_its_body(streaming: Gateway) -> None:
+    """On each route but the stream: status and headers are the same, and the connection goes on behind it."""
+    destination = await streaming.make_destination(enabled=False)
+    assert (await streaming.post(event())).status == 202
+    fleeting = {"Date", "X-Request-ID", "RateLimit", "Content-Length", "Transfer-Encoding"}
+    for route in ROUTES:
+        if route.method == "GET" and route.media_type != "text/event-stream":
+            path = route.path.replace("{id}", destination)
+            for query in ("", "?format=ndjson") if route.downloads else ("",):
+                head, got = [await streaming.ask(method, path + query) for method in ("HEAD", "GET")]
+                assert (head.status, head.body, got.status) == (200, b"", 200), path
+                shown = [
+                    {name: value for name, value in answer.headers.items() if name not in fleeting}
+                    for answer in (head, got)
+                ]
+                assert shown[0] == shown[1], path
+    assert (await streaming.ask("HEAD", f"{SIEM}/stream")).status == 405
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"[]", b"1", b"null", b'"x"', b'{"a":', b"{}{}", b"\xff", b"[" * 5000])
