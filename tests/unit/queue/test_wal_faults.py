@@ -578,6 +578,27 @@ async def test_a_dead_letter_that_rots_while_the_gateway_runs_is_a_gap(opened: O
     assert a.ledger().balanced
 
 
+@pytest.mark.parametrize("operation", ["open", "read"])
+async def test_what_cannot_be_read_can_be_given_up(opened: Opened, operation: str) -> None:
+    """A place that the disk refuses to read, or a segment that is gone, stops neither the queue nor the dropping."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_1", "a")
+    await queue.append([entry(n) for n in range(10)])
+    await opened.close()
+    queue = await opened.open()
+    again = queue.consumer("siem_1")
+    assert again is not None
+    opened.files.fail(operation, "log/", times=1000)
+    assert await again.drop_pending(GapReason.DISK_BUDGET, "the budget") == 10
+    (gap,) = await again.gaps()
+    assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.DISK_BUDGET, 10, None, None)
+    assert gap.detail == "the budget; these events could not be read: injected fault"
+    assert again.ledger().balanced
+    opened.files.mend()
+    await queue.append([entry(10)])
+    assert await drained(again) == expected([10])
+
+
 async def test_damage_met_by_compaction_is_kept(opened: Opened) -> None:
     """The segment goes when it is rewritten; a copy of its damaged bytes stays, and the destination books the gap."""
     queue = await opened.open()
