@@ -4,7 +4,7 @@ frame, against what the checkpoints say of each consumer. Plain: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -78,7 +78,7 @@ class Census:
     def knows(self, subject: Subject) -> bool:
         return subject in self.numbers.next_sequence
 
-    def books(self, state: CursorState, gaps: Mapping[int, Gap]) -> Books:
+    def books(self, state: CursorState, gaps: Mapping[int, Gap], holes: Iterable[Hole]) -> Books:
         start, floor, counters = state.start, state.floor, state.counters
         replays = self._end(state, Lane.REPLAY) - start.replay - state.accepted_replays
         begun = start.tenant + start.backfill + start.replay
@@ -99,7 +99,7 @@ class Census:
             dropped=counters.dropped,
             filtered=counters.filtered,
             pending=pending,
-            unreadable=sum(hole.events for hole in self.holes(state)),
+            unreadable=sum(hole.events for hole in holes),
             gaps=len(gaps),
             imbalance=imbalance,
             balanced=imbalance == 0,

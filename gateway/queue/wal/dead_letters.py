@@ -50,7 +50,8 @@ class DeadLetterFile:
     ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``replayed`` are the numbers,
     in runs, of letters in the file that were replayed: to begin with, those that a checkpoint knows of. ``torn`` are
     the stretches (first byte, length) that are damaged or were never acknowledged; a checkpoint tells which. ``lost``
-    counts the dead letters that were found unreadable and left out since the file was opened.
+    counts the dead letters that were found unreadable and left out since the file was opened. Without ``writable`` it
+    is only looked at.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class DeadLetterFile:
         replay_end: int,
         replayed: Sequence[tuple[int, int]] = (),
         report: damage.Report = damage.report,
+        writable: bool = True,
     ) -> None:
-        self._files, self._report = files, report
+        self._files, self._report, self._writable = files, report, writable
         self.name = path_of(consumer_id)
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
@@ -352,7 +354,7 @@ class DeadLetterFile:
 
     def _restore(self, replay_end: int) -> None:
         """Walk the file up to the end of its last sound frame."""
-        self._file = self._files.open(self.name, writable=True)
+        self._file = self._files.open(self.name, writable=self._writable)
         size = self._file.size()
         block = self._file.read_at(0, segment.HEADER_BYTES)
         for at in segment.damaged_copies(block, self._header):
