@@ -55,7 +55,7 @@ class Census:
     def __init__(self) -> None:
         self.numbers = Numbers()
         self._present: dict[Subject, RangeSet] = {EVERYBODY: RangeSet()}
-        self._places: dict[Subject, list[tuple[int, int]]] = {EVERYBODY: []}  # (sequence, offset) behind each frame
+        self._places: dict[Subject, list[tuple[int, int]]] = {EVERYBODY: []}  # (sequence, offset) at the edges of holes
 
     def add(self, header: record.Header, subject: Subject) -> bool:
         """Count a frame in. False when some of its numbers were used by a frame before."""
@@ -72,7 +72,11 @@ class Census:
         fresh = not present.overlap(sequence, end)
         present.add(sequence, end)
         places = self._places.setdefault(subject, [])
-        places += [(sequence, header.first_offset), (end, header.first_offset + header.events)]
+        if places and places[-1][0] == sequence:
+            places.pop()  # what lies between frames that adjoin is nobody's edge, and there may be millions
+        else:
+            places.append((sequence, header.first_offset))
+        places.append((end, header.first_offset + header.events))
         return fresh
 
     def knows(self, subject: Subject) -> bool:
