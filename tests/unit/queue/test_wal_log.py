@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from unittest import mock
@@ -165,6 +166,22 @@ async def test_a_lagging_consumer_reads_from_disk_what_memory_has_forgotten(open
     lines = await take_all(a)
     assert [line.split(b'"')[3] for line in lines] == [b"a-%d" % n for n in range(3010)]
     assert a.ledger().balanced
+
+
+async def test_a_few_events_of_a_large_request_cost_no_copy_of_all(opener: Opener) -> None:
+    """What is taken one by one of a body of tens of thousands would else cost the square of it."""
+    queue = await opener()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry("a", 0, 20_000)])
+    first = await taken(a, 1)
+    tracemalloc.start()
+    try:
+        second = await taken(a, 1)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert first.positions + second.positions == [0, 1]
+    assert peak_bytes < 20_000
 
 
 async def test_what_is_released_is_read_again_from_where_it_is(opener: Opener) -> None:
