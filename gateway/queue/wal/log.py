@@ -27,7 +27,7 @@ from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.index import Segment
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
-from gateway.queue.wal.newest import newest_lines
+from gateway.queue.wal.newest import Newest
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.restoration import begin_again
@@ -93,6 +93,7 @@ class WalQueue:
             metrics=metrics,
         )
         self._reads = ThreadPoolExecutor(4, "log-read")
+        self._newest = Newest(self, self._files, self._reading)
         self._upkeep = ThreadPoolExecutor(1, "log-upkeep")
         self._spares = spares
         self._consumers: dict[str, WalConsumer] = {}
@@ -151,7 +152,7 @@ class WalQueue:
         await self.in_thread(consumer.discard_files)
 
     async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
-        return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
+        return await self._newest.lines(tenant_id, events_max)
 
     def status(self) -> QueueStatus:
         letters = sum(consumer.disk_bytes() for consumer in self._consumers.values())
