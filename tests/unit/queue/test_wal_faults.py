@@ -361,6 +361,37 @@ async def test_a_removed_consumer_stays_away(opened: Opened) -> None:
     assert (await opened.crash()).consumer_ids() == []
 
 
+@pytest.mark.parametrize("operation", [("sync", "cursors/"), ("unlink", "dead-letters/")])
+async def test_what_the_disk_keeps_of_a_removed_consumer_goes_later(opened: Opened, operation: tuple[str, str]) -> None:
+    """Its dead letters are events of a tenant who was told that they are gone."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_1", "a")
+    await queue.append([entry(n) for n in range(2)])
+    await refuse(a, 0)
+    letters = opened.root / "dead-letters" / "siem_1.log"
+    opened.files.fail(*operation, times=2)
+    with pytest.raises(OSError, match="injected"):
+        await queue.remove_consumer("siem_1")
+    assert letters.exists()
+    opened.files.mend()
+    running = asyncio.create_task(queue.run())
+    await opened.clock.run_until(lambda: not letters.exists())
+    running.cancel()
+    assert not letters.exists()
+    assert queue.consumer("siem_1") is None
+
+
+async def test_who_removes_it_again_waits_until_it_is_gone(opened: Opened) -> None:
+    """The disk failed the first, and what is told of as gone may not come back with a crash."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_1", "a")
+    opened.files.fail("write", "cursors/")
+    with pytest.raises(OSError, match="injected"):
+        await queue.remove_consumer("siem_1")
+    await queue.remove_consumer("siem_1")
+    assert (await opened.crash()).consumer_ids() == []
+
+
 async def test_a_consumer_may_go_while_the_journal_begins_anew(opened: Opened) -> None:
     """The checkpoint under way ends well, and the next one is without it."""
     queue = await opened.open()
