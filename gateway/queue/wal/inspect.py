@@ -23,6 +23,7 @@ from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import DiskFiles, Files
 from gateway.queue.wal.index import read_index
 from gateway.queue.wal.journal import Restored, restore
+from gateway.queue.wal.system import ReadingAround
 
 _LOOKS = 5  # at what a running gateway removes meanwhile
 
@@ -76,7 +77,7 @@ def inspect_directory(path: Path) -> Inspection:
             f"{path} is not a queue directory: there is neither a META file nor a log folder in it; name the gateway's "
             "data directory"
         )
-    return Inspector(DiskFiles(path)).run()
+    return Inspector(DiskFiles(path, ReadingAround())).run()
 
 
 class Inspector:
