@@ -26,6 +26,7 @@ Run = Callable[..., Coroutine[Any, Any, int]]
 _ADDRESS_FAULTS = frozenset({errno.EADDRNOTAVAIL, errno.EACCES, errno.ENOENT, errno.ENOTDIR})
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FAILING = frozenset({errno.EIO, errno.EUCLEAN})
 
 _EVENT = (
     '{"id":"evt_abc123","timestamp":"2026-06-30T12:34:56.789Z","tenant_id":"tenant-uuid","actor_type":"USER",'
@@ -125,10 +126,12 @@ def _system_fault(error: OSError, settings: Config) -> tuple[str, int]:
 
 def _remedy(error: OSError, settings: Config) -> str:
     """What to do about a file of the data directory."""
-    if not str(error.filename).startswith(settings.data_dir):
+    if not Path(str(error.filename)).is_relative_to(settings.data_dir):
         return ""
     if error.errno in _FULL:
         return "; free space there, or give the gateway another data directory (--data-dir)"
+    if error.errno in _FAILING:
+        return "; check the disk and its file system, then see what `gateway log verify` says of the data directory"
     return "; the data directory must be a folder that the gateway may write to (--data-dir)"
 
 

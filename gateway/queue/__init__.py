@@ -207,7 +207,9 @@ class Consumer(Protocol):
     async def gaps(self) -> list[Gap]: ...
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
-        """Dead letters with a number above ``after``, ascending."""
+        """Dead letters with a number above ``after``, ascending; fewer where they weigh more than 16 MiB, but one where
+        there is one.
+        """
 
     def dead_letter_count(self) -> int:
         """How many are kept now (the ledger counts what was replayed or not differently)."""

@@ -59,15 +59,17 @@ async def ledger(call: Call) -> web.Response:
 
 
 async def dead_letters(call: Call) -> web.StreamResponse:
-    """Oldest first; the cursor is the last one's id. As NDJSON all of them, or all behind the cursor."""
+    """Oldest first; the cursor is the last one's id. A page of large events is shorter. As NDJSON all of them, or all
+    behind the cursor.
+    """
     consumer = call.consumer()
     limit = call.number("limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
     after = call.number("cursor", default=0, low=0, high=NUMBER_MAX)
     if call.choice("format", FORMATS, default="json") == "ndjson":
         return await _download(call, "dead-letters", _all_dead_letters(consumer, after))
-    letters = await consumer.dead_letters(after=after, limit=limit + 1)
-    more = len(letters) > limit
-    page = [dead_letter_view(letter) for letter in letters[:limit]]
+    letters = await consumer.dead_letters(after=after, limit=limit)
+    more = bool(letters) and bool(await consumer.dead_letters(after=letters[-1].number, limit=1))
+    page = [dead_letter_view(letter) for letter in letters]
     return answer(DeadLetterPage(page, str(page[-1].id) if more else None))
 
 

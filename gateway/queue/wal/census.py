@@ -4,7 +4,7 @@ frame, against what the checkpoints say of each consumer. Plain: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -55,7 +55,7 @@ class Census:
     def __init__(self) -> None:
         self.numbers = Numbers()
         self._present: dict[Subject, RangeSet] = {EVERYBODY: RangeSet()}
-        self._places: dict[Subject, list[tuple[int, int]]] = {EVERYBODY: []}  # (sequence, offset) behind each frame
+        self._places: dict[Subject, list[tuple[int, int]]] = {EVERYBODY: []}  # (sequence, offset) at the edges of holes
 
     def add(self, header: record.Header, subject: Subject) -> bool:
         """Count a frame in. False when some of its numbers were used by a frame before."""
@@ -72,13 +72,17 @@ class Census:
         fresh = not present.overlap(sequence, end)
         present.add(sequence, end)
         places = self._places.setdefault(subject, [])
-        places += [(sequence, header.first_offset), (end, header.first_offset + header.events)]
+        if places and places[-1][0] == sequence:
+            places.pop()  # what lies between frames that adjoin is nobody's edge, and there may be millions
+        else:
+            places.append((sequence, header.first_offset))
+        places.append((end, header.first_offset + header.events))
         return fresh
 
     def knows(self, subject: Subject) -> bool:
         return subject in self.numbers.next_sequence
 
-    def books(self, state: CursorState, gaps: Mapping[int, Gap]) -> Books:
+    def books(self, state: CursorState, gaps: Mapping[int, Gap], holes: Iterable[Hole]) -> Books:
         start, floor, counters = state.start, state.floor, state.counters
         replays = self._end(state, Lane.REPLAY) - start.replay - state.accepted_replays
         begun = start.tenant + start.backfill + start.replay
@@ -99,7 +103,7 @@ class Census:
             dropped=counters.dropped,
             filtered=counters.filtered,
             pending=pending,
-            unreadable=sum(hole.events for hole in self.holes(state)),
+            unreadable=sum(hole.events for hole in holes),
             gaps=len(gaps),
             imbalance=imbalance,
             balanced=imbalance == 0,

@@ -173,8 +173,11 @@ class WalConsumer:
         if self._cursor.position_of(after) <= self._cursor.position_of(self._cursor.place):
             return 0
         await self._judge_before(after)
-        first = await self._peek()
-        last = await self._feed.last_before(after)
+        try:
+            first, last = await self._peek(), await self._feed.last_before(after)
+        except OSError as error:  # that it cannot be read must keep nobody from giving it up
+            first, last = None, None
+            detail += f"{'; ' if detail else ''}these events could not be read: {error.strerror}"
         begins_at = self._cursor.position_of(self._cursor.place)
         dropped = self._cursor.skip_to(self._from_here_to(after))  # damage that was met meanwhile is behind the place
         self._feed.rewind()
@@ -399,9 +402,11 @@ class WalConsumer:
         taken: list[Slice] = []
         has_room = True
         for item in self._cursor.offer(lane, frame, sequence, line_end):
-            lines = self._feed.lines(frame)[item.start : item.end]
-            added = taking.add(item.position, lines, frame.time_us)
-            if added < len(lines):
+            end = min(
+                item.end, item.start + taking.events_left
+            )  # a copy of all the rest each time goes with the square
+            added = taking.add(item.position, self._feed.lines(frame)[item.start : end], frame.time_us)
+            if added < item.end - item.start:
                 line_end = item.start + added
                 has_room = False
                 if added:

@@ -17,6 +17,7 @@ import contextlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Self, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ _WHAT = "dead letters that cannot be read any more"
 _WHAT_OF_REPLAY = "which dead letters were about to be replayed; those that no checkpoint knows of are listed again"
 REPLAYED_RUNS_MAX = 1000  # of replayed letters that checkpoints have to carry
 COPIED_AT_ONCE = 16  # letters; each may weigh as much as an event may
+PAGE_BYTES_MAX = 16 << 20  # of events; a thousand large ones would take half a GiB
 
 T = TypeVar("T")
 
@@ -48,7 +50,8 @@ class DeadLetterFile:
     ``replay_end`` is the end of this consumer's lane of replays, as far as it is durable. ``replayed`` are the numbers,
     in runs, of letters in the file that were replayed: to begin with, those that a checkpoint knows of. ``torn`` are
     the stretches (first byte, length) that are damaged or were never acknowledged; a checkpoint tells which. ``lost``
-    counts the dead letters that were found unreadable and left out since the file was opened.
+    counts the dead letters that were found unreadable and left out since the file was opened. Without ``writable`` it
+    is only looked at.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class DeadLetterFile:
         replay_end: int,
         replayed: Sequence[tuple[int, int]] = (),
         report: damage.Report = damage.report,
+        writable: bool = True,
     ) -> None:
-        self._files, self._report = files, report
+        self._files, self._report, self._writable = files, report, writable
         self.name = path_of(consumer_id)
         number = record.checksum(consumer_id.encode())  # so that no other destination's dead letters pass for these
         self._header = segment.SegmentHeader(log_id, number, 0, 0, 0, 0, 0)
@@ -141,9 +145,22 @@ class DeadLetterFile:
             self.replayed = tuple(left)
 
     def page(self, *, after: int, limit: int) -> list[DeadLetter]:
-        """Those with a number above ``after``, ascending; what is damaged is left out and reported."""
-        start = bisect_right(self._numbers, after)
-        return [letter for place in self._places[start : start + limit] if (letter := self._read(place)) is not None]
+        """Those with a number above ``after``, ascending: ``limit`` of them, or fewer where they weigh more than
+        PAGE_BYTES_MAX, one however heavy. What is damaged is reported, and others come in its place.
+        """
+        letters: list[DeadLetter] = []
+        size_bytes, start = 0, bisect_right(self._numbers, after)
+        for place in islice(self._places, start, None):
+            if len(letters) == limit:
+                break
+            letter = self._read(place)
+            if letter is None:
+                continue
+            size_bytes += len(letter.line)
+            if letters and size_bytes > PAGE_BYTES_MAX:
+                break
+            letters.append(letter)
+        return letters
 
     def read(self, numbers: Sequence[int], *, bytes_max: int) -> tuple[list[DeadLetter], int]:
         """The first of these that weigh no more than ``bytes_max``, one however heavy, and how many of ``numbers`` were
@@ -156,7 +173,7 @@ class DeadLetterFile:
             if not self._has(number):  # found unreadable since
                 looked_at += 1
                 continue
-            letter = self._read(self._places[bisect_left(self._numbers, number)])
+            letter = self._letter(number)
             if letter is not None and letters and size_bytes + len(letter.line) > bytes_max:
                 break
             looked_at += 1
@@ -281,6 +298,10 @@ class DeadLetterFile:
             synced_end=synced_end,
         )
 
+    def _letter(self, number: int) -> DeadLetter | None:
+        """One that is there; None, and reported, when it cannot be read."""
+        return self._read(self._places[bisect_left(self._numbers, number)])
+
     def _read(self, place: int) -> DeadLetter | None:
         assert self._file is not None
         header = record.decode_header(self._file.read_at(place, record.HEADER_BYTES), 0, self._seed)
@@ -319,7 +340,7 @@ class DeadLetterFile:
         file.write_at(0, [segment.encode_header(self._header)])
         for start in range(0, len(numbers), COPIED_AT_ONCE):
             piece = numbers[start : start + COPIED_AT_ONCE]
-            letters = [letter for number in piece for letter in self.page(after=number - 1, limit=1)]
+            letters = [letter for number in piece if (letter := self._letter(number)) is not None]
             buffers, at = self._frames(letters, end, synced_end=segment.HEADER_BYTES)
             file.write_at(end, buffers)
             kept.extend(letter.number for letter in letters)
@@ -333,7 +354,7 @@ class DeadLetterFile:
 
     def _restore(self, replay_end: int) -> None:
         """Walk the file up to the end of its last sound frame."""
-        self._file = self._files.open(self.name, writable=True)
+        self._file = self._files.open(self.name, writable=self._writable)
         size = self._file.size()
         block = self._file.read_at(0, segment.HEADER_BYTES)
         for at in segment.damaged_copies(block, self._header):

@@ -15,6 +15,7 @@ from gateway.queue.wal.tail import FrameList, MemoryTail
 from gateway.queue.wal.writer import Frame
 
 READ_AHEAD_BYTES = 1 << 20
+_CHUNKS_KNOWN = 64  # more than what is in flight comes from
 
 _NOWHERE = Bookmark(0, 0, 0)
 
@@ -44,6 +45,7 @@ class Feed:
         self._wanted = Wanted(tenant_id, consumer_id)
         self._ahead: deque[Frame] = deque()
         self._bookmark = _NOWHERE
+        self._chunks: deque[tuple[Bookmark, int]] = deque(maxlen=_CHUNKS_KNOWN)  # where they begin, what lies behind
         self._lost: deque[Lost] = deque()  # of what was read ahead
         self._seen_ahead: dict[Lane, tuple[int, Frame]] = {}
         self._rewinds = 0
@@ -109,13 +111,14 @@ class Feed:
         """Read frames behind ``place`` from disk. False when all that can be read there has been."""
         start = self._bookmark
         if start.offset < place.offset:
-            start = Bookmark(place.offset, 0, 0)
+            start = self._chunk_with(place.offset)
         if start.offset >= self._store.tail.first_offset:
             return False
         rewinds = self._rewinds
         chunk = await self._store.read(self._wanted, start, READ_AHEAD_BYTES)
         if rewinds == self._rewinds:
             self._bookmark = chunk.bookmark
+            self._chunks.append((chunk.begin, chunk.bookmark.offset))
             self._ahead.extend(chunk.frames)
             self._lost.extend(chunk.lost)
         return True
@@ -179,6 +182,13 @@ class Feed:
             if frame is not None and self.sequence(lane, frame) <= place.sequence(lane):
                 times.append(frame.time_us / 1e6)
         return min(times, default=None)
+
+    def _chunk_with(self, offset: int) -> Bookmark:
+        """Where to begin reading for what is behind ``offset``: without a chunk that is known from before, the segment
+        is walked from its beginning.
+        """
+        known = (begin for begin, end in self._chunks if begin.offset <= offset < end)
+        return next(known, Bookmark(offset, 0, 0))
 
     def _is_between(self, frame: Frame, place: Place, end: Place) -> bool:
         """Not for what came after the end of the intake: other lanes go on behind that."""

@@ -22,12 +22,12 @@ from gateway.queue.wal import reader
 from gateway.queue.wal.commit import GroupCommit
 from gateway.queue.wal.consumer import WalConsumer
 from gateway.queue.wal.cursor import CursorState, Lane, Place
-from gateway.queue.wal.dead_letter_folder import remove_strays, set_aside
+from gateway.queue.wal.dead_letter_folder import path_of, remove_strays, set_aside
 from gateway.queue.wal.dead_letters import DeadLetterFile
 from gateway.queue.wal.files import Files
 from gateway.queue.wal.index import Segment
 from gateway.queue.wal.journal import Journal, LogEnd, Restored
-from gateway.queue.wal.newest import newest_lines
+from gateway.queue.wal.newest import Newest
 from gateway.queue.wal.reader import Bookmark, Chunk, Wanted
 from gateway.queue.wal.recovery import Recovered
 from gateway.queue.wal.restoration import begin_again
@@ -93,12 +93,14 @@ class WalQueue:
             metrics=metrics,
         )
         self._reads = ThreadPoolExecutor(4, "log-read")
+        self._newest = Newest(self, self._files, self._reading)
         self._upkeep = ThreadPoolExecutor(1, "log-upkeep")
         self._spares = spares
         self._consumers: dict[str, WalConsumer] = {}
         self._listeners: dict[str, set[WalConsumer]] = {}
         self._changed: dict[str, WalConsumer] = {}
-        self._removed: list[str] = []
+        self._removed: dict[str, WalConsumer] = {}
+        self._gone: dict[str, WalConsumer] = {}  # no checkpoint knows them any more, and their files are there
         self._touched: set[Subject] = set()
         self._journal: Journal | None = None
         self._generation = opened.restored.generation
@@ -122,6 +124,8 @@ class WalQueue:
                 if consumer_id in self._changed:  # the disk may have failed the one who made it
                     await self.checkpoint()
                 return known
+            if consumer_id in self._removed or consumer_id in self._gone:
+                await self.remove_consumer(consumer_id)
             letters = await self._dead_letters_of(consumer_id)
             state = await self._first_state(consumer_id, tenant_id, created_at_s)
             consumer = self._admit(WalConsumer(self, state, letters))
@@ -141,17 +145,16 @@ class WalQueue:
 
     async def remove_consumer(self, consumer_id: str) -> None:
         consumer = self._consumers.pop(consumer_id, None)
-        if consumer is None:
-            return
-        self._listeners[consumer.tenant_id].discard(consumer)
-        consumer.leave()
-        self._changed.pop(consumer_id, None)
-        self._removed.append(consumer_id)
-        await self.checkpoint()
-        await self.in_thread(consumer.discard_files)
+        if consumer is not None:
+            self._listeners[consumer.tenant_id].discard(consumer)
+            consumer.leave()
+            self._changed.pop(consumer_id, None)
+            self._removed[consumer_id] = consumer
+        await self.checkpoint()  # the disk may have failed the one who removed it
+        await self._discard(consumer_id)
 
     async def newest(self, tenant_id: str, events_max: int) -> list[bytes]:
-        return await newest_lines(self, self._files, self._reading, tenant_id, events_max)
+        return await self._newest.lines(tenant_id, events_max)
 
     @property
     def id(self) -> str:
@@ -179,6 +182,7 @@ class WalQueue:
                 await self._checkpoint_quietly()
             await self._commits.heal_if_due()
             if self._clock.monotonic_s() >= next_retention_s:
+                await self._discard_what_is_left()
                 more = await self.space.retain()
                 next_retention_s = self._clock.monotonic_s() + (0.0 if more else RETENTION_INTERVAL_S)
 
@@ -296,6 +300,19 @@ class WalQueue:
         self._listeners.setdefault(consumer.tenant_id, set()).add(consumer)
         return consumer
 
+    async def _discard(self, consumer_id: str) -> None:
+        if (consumer := self._gone.get(consumer_id)) is not None:
+            await self.in_thread(consumer.discard_files)
+            self._gone.pop(consumer_id, None)
+
+    async def _discard_what_is_left(self) -> None:
+        """What the disk did not let go with its consumer."""
+        for consumer_id in list(self._gone):
+            try:
+                await self._discard(consumer_id)
+            except OSError as error:
+                structlog.get_logger().error(Event.LOG_REMOVAL_FAILED, error=str(error), files=[path_of(consumer_id)])
+
     async def _dead_letters_of(self, consumer_id: str, replayed: Sequence[tuple[int, int]] = ()) -> DeadLetterFile:
         replay_end = self.end_sequence(Subject(Lane.REPLAY, consumer_id))
         return await self.in_thread(
@@ -351,7 +368,7 @@ class WalQueue:
 
     async def _write_checkpoint(self) -> None:
         changed, self._changed = self._changed, {}
-        removed, self._removed = self._removed, []
+        removed, self._removed = self._removed, {}
         gone = [_gone(consumer_id) for consumer_id in removed]
         states = gone + [consumer.state(whole=False) for consumer in changed.values()]
         touched, self._touched = self._touched, set()
@@ -365,9 +382,10 @@ class WalQueue:
         except BaseException:
             here = {name: each for name, each in changed.items() if self._consumers.get(name) is each}
             self._changed = here | self._changed
-            self._removed = removed + self._removed
+            self._removed = removed | self._removed
             self._touched |= touched
             raise
+        self._gone |= removed
         for state in states:
             if (consumer := changed.get(state.consumer_id)) is not None:
                 consumer.note_journaled(state)
@@ -397,7 +415,7 @@ class WalQueue:
                 consumer.note_journaled(state)
 
     def _close_files(self) -> None:
-        for consumer in self._consumers.values():
+        for consumer in (*self._consumers.values(), *self._removed.values(), *self._gone.values()):
             consumer.close_files()
         if self._journal is not None:
             self._journal.close()

@@ -1,10 +1,13 @@
 """The newest events that are still in the log, to look at: from memory where it holds them all, else from the segments.
 
-No consumer is involved and nothing is moved. A frame that is damaged is left out here; consumers report it.
+No consumer is involved and nothing is moved. A frame that is damaged is left out here; consumers report it. A search of
+the segments takes a thread, and much of the interpreter's lock, for a quarter of a second: there is one at a time, so
+that those who ask often hold up each other and neither producers nor destinations.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
@@ -21,7 +24,7 @@ from gateway.queue.wal.tail import MemoryTail
 
 BYTES_MAX = 16 << 20
 
-Find = Callable[[Sequence[Segment]], list[bytes]]
+Search = Callable[[Sequence[Segment]], list[bytes]]
 
 
 class Log(Protocol):
@@ -33,21 +36,27 @@ class Log(Protocol):
     def end_sequence(self, subject: Subject) -> int: ...
 
 
-async def newest_lines(
-    log: Log, files: Files, reading: Callable[[Find], Awaitable[list[bytes]]], tenant_id: str, events_max: int
-) -> list[bytes]:
-    """The newest first; fewer than ``events_max`` where they weigh more than BYTES_MAX, but one where there is one.
+class Newest:
+    """``reading`` runs a search of all segments in a thread."""
 
-    ``reading`` runs a search of all segments in a thread.
-    """
-    is_all = tenant_id == ALL_TENANTS
-    end = log.end().tenant if is_all else log.end_sequence(Subject(SubjectKind.TENANT, tenant_id))
-    first = max(0, end - events_max)
-    kept = log.tail.of_tenant(tenant_id).since(first)
-    if kept is not None:
-        return last_lines([frame.payload for frame in kept], events_max)
-    wanted = Wanted(tenant_id, "")
-    return await reading(lambda segments: last_lines(_payloads(files, segments, wanted, first), events_max))
+    def __init__(self, log: Log, files: Files, reading: Callable[[Search], Awaitable[list[bytes]]]) -> None:
+        self._log, self._files, self._reading = log, files, reading
+        self._searching = asyncio.Lock()
+
+    async def lines(self, tenant_id: str, events_max: int) -> list[bytes]:
+        """The newest first; fewer than ``events_max`` where they weigh more than BYTES_MAX, one where there is one."""
+        log = self._log
+        is_all = tenant_id == ALL_TENANTS
+        end = log.end().tenant if is_all else log.end_sequence(Subject(SubjectKind.TENANT, tenant_id))
+        first = max(0, end - events_max)
+        kept = log.tail.of_tenant(tenant_id).since(first)
+        if kept is not None or not end:
+            return last_lines([frame.payload for frame in kept or ()], events_max)
+        wanted = Wanted(tenant_id, "")
+        async with self._searching:
+            return await self._reading(
+                lambda segments: last_lines(_payloads(self._files, segments, wanted, first), events_max)
+            )
 
 
 def last_lines(payloads: Sequence[bytes], events_max: int) -> list[bytes]:

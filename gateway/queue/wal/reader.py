@@ -80,12 +80,13 @@ def where(damaged: Sequence[Lost]) -> str:
 
 class Chunk(msgspec.Struct, frozen=True):
     """Frames in order of the log. Every wanted frame below ``bookmark.offset`` has been handed out, or cannot be
-    read: then ``lost`` may say why.
+    read: then ``lost`` may say why. ``begin`` is the place of the first one, to read it once more.
     """
 
     frames: list[Frame]
     bookmark: Bookmark
     lost: list[Lost]
+    begin: Bookmark
 
 
 def read(
@@ -98,7 +99,7 @@ def read(
     frames: list[Frame] = []
     lost: list[Lost] = []
     size = 0
-    bookmark = start
+    bookmark, first = start, None
     behind_each = [*(item.first_offset for item in segments), end_offset][1:]
     for item, behind in zip(segments, behind_each, strict=True):
         if behind <= start.offset:
@@ -115,14 +116,16 @@ def read(
             for found in _walk(files, file.read_at, item, wanted, begin, behind, lost):
                 bookmark = Bookmark(found.end_offset, item.segment_id, found.end_position)
                 if found.frame is not None and found.end_offset > start.offset:
+                    first = first or Bookmark(found.frame.first_offset, item.segment_id, found.position)
                     frames.append(found.frame)
                     size += len(found.frame.payload)
                     if size >= bytes_max:
-                        return Chunk(frames, bookmark, lost)
+                        return Chunk(frames, bookmark, lost, first)
         finally:
             file.close()
         bookmark = Bookmark(max(item.end_offset, bookmark.offset), item.segment_id, item.durable_end)
-    return Chunk(frames, msgspec.structs.replace(bookmark, offset=max(bookmark.offset, end_offset)), lost)
+    bookmark = msgspec.structs.replace(bookmark, offset=max(bookmark.offset, end_offset))
+    return Chunk(frames, bookmark, lost, first or bookmark)
 
 
 def last_frame(files: Files, segments: Sequence[Segment], wanted: Wanted, before_offset: int) -> Frame | None:
@@ -148,6 +151,7 @@ def _start_of(item: Segment) -> Bookmark:
 
 class _Found(msgspec.Struct, frozen=True, gc=False):
     end_offset: int
+    position: int
     end_position: int
     frame: Frame | None
 
@@ -179,7 +183,7 @@ def _walk(
                     if frame is None:
                         damage.report(files, item.name, position, header.frame_bytes, "a frame that cannot be unpacked")
                         lost.append(_lost(item, segment.Damage(position, header.frame_bytes, header), passed, passed))
-                yield _Found(passed, position + header.frame_bytes, frame)
+                yield _Found(passed, position, position + header.frame_bytes, frame)
             case segment.Damage(position=position, length=length):
                 damage.report(files, item.name, position, length, segment.describe(found))
                 unplaced.append(found)

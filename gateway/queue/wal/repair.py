@@ -23,6 +23,7 @@ from gateway.queue.wal.index import Segment
 from gateway.queue.wal.inspect import DamageReport, Inspector
 from gateway.queue.wal.recovery import recover
 from gateway.queue.wal.retention import Need
+from gateway.queue.wal.system import ReadingAround
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class Repair(msgspec.Struct, frozen=True):
 
 def repair_directory(path: Path) -> Repair:
     """Mend what can be mended. Raises DataDirectoryInUse while a gateway runs on it, LogCorrupt or OSError."""
-    files = DiskFiles(path)
+    files = DiskFiles(path, ReadingAround())
     files.lock("LOCK")
     try:
         return repair(files)

@@ -6,9 +6,11 @@ Faults are ``OSError`` as the system raised them; a descriptor is the number tha
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -104,3 +106,34 @@ class Linux:
     def free_bytes(self, path: Path) -> int:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
+
+
+_UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN})
+_PAGE_BYTES = 4096
+
+
+class ReadingAround(Linux):
+    """Places that the disk refuses to read are zeros, and so damaged to whoever reads them.
+
+    For an operator who has looked at the disk, and not for a gateway at work: what cannot be read now may be there
+    again once a cable is, and must not be given up before.
+    """
+
+    def pread(self, descriptor: int, size: int, position: int) -> bytes:
+        try:
+            return super().pread(descriptor, size, position)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+        end = min(position + size, self.size(descriptor))
+        edges = [position, *range(position - position % _PAGE_BYTES + _PAGE_BYTES, end, _PAGE_BYTES), end]
+        pages = pairwise(edges)
+        return b"".join(self._page(descriptor, start, behind - start) for start, behind in pages)
+
+    def _page(self, descriptor: int, position: int, size: int) -> bytes:
+        try:
+            return super().pread(descriptor, size, position)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            return bytes(size)

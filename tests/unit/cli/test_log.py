@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
+import pytest
 from typer.testing import Result
 
 from gateway.clock import SystemClock
@@ -19,13 +23,30 @@ Command = Callable[..., Result]
 MARK = b"a-payload-that-can-be-found-again"
 
 
-async def fill(directory: Path) -> None:
+async def opened(directory: Path) -> list[bytes]:
+    """Start a queue and take what it has for the destination."""
+    files = await asyncio.to_thread(DiskFiles, directory)
+    try:
+        queue = await open_queue(files, Queue(), clock=SystemClock(), metrics=Metrics())
+    except OSError:
+        files.unlock()  # as the end of the process would
+        raise
+    try:
+        consumer = queue.consumer("siem_one")
+        assert consumer is not None
+        records = await consumer.take(events_max=10, bytes_max=1 << 20)
+        return records.lines if records is not None else []
+    finally:
+        await queue.close()
+
+
+async def fill(directory: Path, mark: bytes = MARK) -> None:
     """A queue with one destination and two commits of its tenant, four events in all, none delivered."""
     settings = Queue(segment_bytes=Bytes(1 << 20), compression_level=0)
     files = await asyncio.to_thread(DiskFiles, directory)
     queue = await open_queue(files, settings, clock=SystemClock(), metrics=Metrics())
     await queue.add_consumer("siem_one", "t1")
-    line = b'{"id":"%s"}' % MARK
+    line = b'{"id":"%s"}' % mark
     await queue.append([Entry(Subject(SubjectKind.TENANT, "t1"), b"\n".join([line] * 3), 3)])
     await queue.append([Entry(Subject(SubjectKind.TENANT, "t1"), line, 1)])
     await queue.close()
@@ -109,6 +130,27 @@ def test_a_repair_is_shown_first_and_done_when_it_is_wanted(gateway_command: Com
     assert [item["what"] for item in json.loads(again.stdout)["damage"]] == [
         "events that a destination waits for are in no segment"
     ]
+
+
+def test_what_the_disk_refuses_to_read_can_be_given_up(gateway_command: Command, tmp_path: Path) -> None:
+    """A start and a destination wait for such a place, since it may come back; a repair takes it for damaged."""
+    asyncio.run(fill(tmp_path, b"x" * 10_000))
+    (segment,) = [path for path in tmp_path.rglob("*.seg") if b"x" * 10_000 in path.read_bytes()]
+    inode = segment.stat().st_ino
+    pread = os.pread
+
+    def refusing(descriptor: int, size: int, position: int) -> bytes:
+        if os.fstat(descriptor).st_ino == inode and position < 12_288 and position + size > 8_192:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, size, position)
+
+    with mock.patch("os.pread", refusing):
+        with pytest.raises(OSError, match="Input/output error"):
+            asyncio.run(opened(tmp_path))
+        found = json.loads(gateway_command("log", "verify", str(tmp_path), "--json").stdout)["damage"]
+        assert [(item["file"], item["events"]) for item in found] == [(f"log/{segment.name}", 3)]
+        assert gateway_command("log", "repair", "--yes", str(tmp_path)).exit_code == 0
+        assert asyncio.run(opened(tmp_path)) == [b'{"id":"%s"}' % (b"x" * 10_000)]
 
 
 def test_a_repair_keeps_off_a_running_gateway(gateway_command: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import socket
 from collections.abc import Callable, Mapping
@@ -113,6 +114,26 @@ def test_what_stops_the_gateway_is_one_line(
     printed = capsys.readouterr().err
     assert printed.startswith(f"gateway: {line}")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("data_dir", ["./data", "data", "data/", "/srv/data"])
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOTDIR, "the data directory must be a folder that the gateway may write to"),
+        (errno.ENOSPC, "free space there"),
+        (errno.EIO, "check the disk and its file system"),
+    ],
+)
+def test_a_fault_of_the_data_directory_says_what_to_do(
+    data_dir: str, number: int, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However the directory was written; a fault of another file has no such remedy."""
+    fault = OSError(number, os.strerror(number), str(Path(data_dir) / "LOCK"))
+    assert serve_with(Config(data_dir=data_dir), raising(fault)) == 2
+    assert f"{os.strerror(number)}; {remedy}" in capsys.readouterr().err
+    assert serve_with(Config(data_dir=data_dir), raising(OSError(number, "no", "/srv/database"))) == 2
+    assert capsys.readouterr().err == "gateway: /srv/database: no\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ExceptionGroup("tasks", [OSError(5, "x"), KeyError("bug")])])

@@ -43,6 +43,28 @@ def test_what_cannot_be_read_is_left_out_and_counted() -> None:
     assert (file.lost, file.all_numbers()) == (1, [1, 3])
 
 
+def test_a_page_of_large_letters_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One comes however heavy."""
+    monkeypatch.setattr("gateway.queue.wal.dead_letters.PAGE_BYTES_MAX", 2500)
+    file = opened(MemoryFiles())
+    file.add([*letters(1, 2, 3, size=1000), *letters(4, size=3000), *letters(5)])
+    assert file.page(after=0, limit=100) == letters(1, 2, size=1000)
+    assert file.page(after=2, limit=100) == letters(3, size=1000)
+    assert file.page(after=3, limit=100) == letters(4, size=3000)
+
+
+def test_others_come_in_the_place_of_a_damaged_one() -> None:
+    """A short page would be taken for the last."""
+    files = MemoryFiles()
+    file = opened(files)
+    file.add(letters(1, 2, 3, 4))
+    content = files.contents["dead-letters/siem_a.log"]
+    assert isinstance(content, bytearray)
+    content[content.index(b"id-2")] ^= 1
+    with capture_logs():
+        assert file.page(after=0, limit=2) == letters(1, 3)
+
+
 def test_what_was_left_out_meanwhile_is_passed_over() -> None:
     """The one behind it does not come in its place, and then once more."""
     file = opened(MemoryFiles())

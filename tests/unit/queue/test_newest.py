@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -84,6 +87,30 @@ async def test_a_tenant_without_events_has_none(queue: WalQueue) -> None:
     assert await queue.newest(ALL_TENANTS, 10) == []
     await put(queue, "a", 1, 1)
     assert await queue.newest("nobody", 10) == []
+
+
+async def test_segments_are_searched_once_at_a_time(tmp_path: Path) -> None:
+    """However many ask, and not at all for a tenant that never had an event."""
+    queue = await opened(tmp_path / "data", ON_DISK)
+    await put(queue, "a", 0, 10)
+    await put(queue, "b", 0, 100, padding=1_000)  # nothing of a's is in memory now
+    searching, most, searches = 0, 0, 0
+    search = newest._payloads
+
+    def noted(*arguments: Any) -> list[bytes]:
+        nonlocal searching, most, searches
+        searching, searches = searching + 1, searches + 1
+        most = max(most, searching)
+        found = search(*arguments)
+        time.sleep(0.01)
+        searching -= 1
+        return found
+
+    with mock.patch.object(newest, "_payloads", noted):
+        found = await asyncio.gather(*(queue.newest("a", 2) for _ in range(8)), queue.newest("nobody", 2))
+    assert found == [[line("a", 9), line("a", 8)]] * 8 + [[]]
+    assert (most, searches) == (1, 8)
+    await queue.close()
 
 
 async def test_they_are_found_again_after_a_restart(tmp_path: Path) -> None:

@@ -361,6 +361,37 @@ async def test_a_removed_consumer_stays_away(opened: Opened) -> None:
     assert (await opened.crash()).consumer_ids() == []
 
 
+@pytest.mark.parametrize("operation", [("sync", "cursors/"), ("unlink", "dead-letters/")])
+async def test_what_the_disk_keeps_of_a_removed_consumer_goes_later(opened: Opened, operation: tuple[str, str]) -> None:
+    """Its dead letters are events of a tenant who was told that they are gone."""
+    queue = await opened.open()
+    a = await queue.add_consumer("siem_1", "a")
+    await queue.append([entry(n) for n in range(2)])
+    await refuse(a, 0)
+    letters = opened.root / "dead-letters" / "siem_1.log"
+    opened.files.fail(*operation, times=2)
+    with pytest.raises(OSError, match="injected"):
+        await queue.remove_consumer("siem_1")
+    assert letters.exists()
+    opened.files.mend()
+    running = asyncio.create_task(queue.run())
+    await opened.clock.run_until(lambda: not letters.exists())
+    running.cancel()
+    assert not letters.exists()
+    assert queue.consumer("siem_1") is None
+
+
+async def test_who_removes_it_again_waits_until_it_is_gone(opened: Opened) -> None:
+    """The disk failed the first, and what is told of as gone may not come back with a crash."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_1", "a")
+    opened.files.fail("write", "cursors/")
+    with pytest.raises(OSError, match="injected"):
+        await queue.remove_consumer("siem_1")
+    await queue.remove_consumer("siem_1")
+    assert (await opened.crash()).consumer_ids() == []
+
+
 async def test_a_consumer_may_go_while_the_journal_begins_anew(opened: Opened) -> None:
     """The checkpoint under way ends well, and the next one is without it."""
     queue = await opened.open()
@@ -576,6 +607,27 @@ async def test_a_dead_letter_that_rots_while_the_gateway_runs_is_a_gap(opened: O
         assert (a.ledger().dropped, a.ledger().dead_lettered) == (1, 2)
     assert [(gap.reason, gap.count) for gap in await a.gaps()] == [(GapReason.CORRUPT, 1)]
     assert a.ledger().balanced
+
+
+@pytest.mark.parametrize("operation", ["open", "read"])
+async def test_what_cannot_be_read_can_be_given_up(opened: Opened, operation: str) -> None:
+    """A place that the disk refuses to read, or a segment that is gone, stops neither the queue nor the dropping."""
+    queue = await opened.open()
+    await queue.add_consumer("siem_1", "a")
+    await queue.append([entry(n) for n in range(10)])
+    await opened.close()
+    queue = await opened.open()
+    again = queue.consumer("siem_1")
+    assert again is not None
+    opened.files.fail(operation, "log/", times=1000)
+    assert await again.drop_pending(GapReason.DISK_BUDGET, "the budget") == 10
+    (gap,) = await again.gaps()
+    assert (gap.reason, gap.count, gap.first_id, gap.last_id) == (GapReason.DISK_BUDGET, 10, None, None)
+    assert gap.detail == "the budget; these events could not be read: injected fault"
+    assert again.ledger().balanced
+    opened.files.mend()
+    await queue.append([entry(10)])
+    assert await drained(again) == expected([10])
 
 
 async def test_damage_met_by_compaction_is_kept(opened: Opened) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from unittest import mock
 
+import msgspec
 import pytest
 
 from gateway.clock import SystemClock
@@ -13,7 +16,7 @@ from gateway.config import Queue
 from gateway.errors import DataDirectoryInUse, QueueFull, QueueUnavailable
 from gateway.quantity import Bytes, Seconds
 from gateway.queue import Consumer, Entry, GapReason, Records, Refused, Subject, SubjectKind
-from gateway.queue.wal.files import DiskFiles
+from gateway.queue.wal.files import DiskFile, DiskFiles
 from gateway.queue.wal.log import WalQueue
 from gateway.queue.wal.opening import open_queue
 from gateway.telemetry import Metrics
@@ -163,6 +166,46 @@ async def test_a_lagging_consumer_reads_from_disk_what_memory_has_forgotten(open
     lines = await take_all(a)
     assert [line.split(b'"')[3] for line in lines] == [b"a-%d" % n for n in range(3010)]
     assert a.ledger().balanced
+
+
+async def test_a_few_events_of_a_large_request_cost_no_copy_of_all(opener: Opener) -> None:
+    """What is taken one by one of a body of tens of thousands would else cost the square of it."""
+    queue = await opener()
+    a = await queue.add_consumer("siem_a", "a")
+    await queue.append([entry("a", 0, 20_000)])
+    first = await taken(a, 1)
+    tracemalloc.start()
+    try:
+        second = await taken(a, 1)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert first.positions + second.positions == [0, 1]
+    assert peak_bytes < 20_000
+
+
+async def test_what_is_released_is_read_again_from_where_it_is(opener: Opener) -> None:
+    """Not from the beginning of its segment: a destination that fails now and then would cost the more the longer."""
+    queue = await opener()
+    a = await queue.add_consumer("siem_a", "a")
+    for _ in range(10):
+        await queue.append([entry("b", 0, 20, padding=300)])
+    await queue.append([entry("a", 0, 100, padding=300)])
+    await queue.append([entry("b", 0, 100, padding=1000)])  # nothing of a's is in memory now
+    records = await taken(a)
+    read_from: list[int] = []
+    read_at = DiskFile.read_at
+
+    def noted(file: DiskFile, position: int, size: int) -> bytes:
+        read_from.append(position)
+        return read_at(file, position, size)
+
+    with mock.patch.object(DiskFile, "read_at", noted):
+        a.release(records.positions[50:])
+        assert await taken(a) == msgspec.structs.replace(
+            records, positions=records.positions[50:], lines=records.lines[50:]
+        )
+    assert min(read_from) > 10 * 20 * 300
 
 
 async def test_segments_go_when_nobody_needs_them(opener: Opener) -> None:

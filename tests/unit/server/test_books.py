@@ -223,6 +223,19 @@ async def test_dead_letters_come_in_pages(streaming: Gateway) -> None:
     assert pages == [["evt_101", "evt_102"], ["evt_103", "evt_104"], ["evt_105"]]
 
 
+async def test_pages_that_weigh_much_are_shorter(streaming: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one answer takes in memory is bounded, and the cursor leads on all the same."""
+    destination = await with_dead_letters(streaming, 3)
+    monkeypatch.setattr("gateway.queue.wal.dead_letters.PAGE_BYTES_MAX", 100)
+    query, pages = "", []
+    for _ in range(3):
+        page = (await streaming.ask("GET", f"{SIEM}/{destination}/dead-letters?limit=1000{query}")).json
+        pages.append([letter["event_id"] for letter in page["data"]])
+        query = f"&cursor={page['next_cursor']}"
+    assert page["next_cursor"] is None
+    assert pages == [["evt_101"], ["evt_102"], ["evt_103"]]
+
+
 async def test_replayed_letters_are_sent_again(streaming: Gateway) -> None:
     """Those that are named, or all: they count as pending again and leave the list; the books stay balanced."""
     destination = await with_dead_letters(streaming, 3)
