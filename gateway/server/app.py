@@ -73,7 +73,7 @@ def build_app(
         server=server,
         clock=clock,
         quarantine=Quarantine(data_dir / "quarantine", ingest.quarantine_bytes_max, clock),
-        budget=Budget(ingest.buffered_bytes_max),
+        budget=Budget(ingest.buffered_bytes_max, wait_s=server.body_timeout_s),
         limits=RateLimits(Rate(server.rate_limit, server.rate_limit_burst), clock.monotonic_s),
         stopping=stopping,
         data_dir=data_dir,
