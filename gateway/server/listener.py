@@ -68,7 +68,8 @@ class Listener:
     def _make_handler(self, on_lost: Callable[[], None]) -> ApiHandler:
         server = self._runner.server
         assert server is not None
-        return ApiHandler(server, on_lost, keep_alive_s=self._settings.keep_alive_s)
+        settings = self._settings
+        return ApiHandler(server, on_lost, keep_alive_s=settings.keep_alive_s, unread_s=settings.body_timeout_s)
 
 
 def _allow_many_files(wanted: int) -> None:
