@@ -54,7 +54,9 @@ class Front:
     All of it belongs to the event loop.
     """
 
-    def __init__(self, parts: Parts, make_handler: Callable[[Callable[[], None]], ApiHandler]) -> None:
+    def __init__(
+        self, parts: Parts, make_handler: Callable[[Callable[[], None]], ApiHandler], *, connections_max: int
+    ) -> None:
         self.parts = parts
         self.loop = asyncio.get_running_loop()
         self.wire = Wire(parts.clock.time_s)
@@ -71,6 +73,7 @@ class Front:
         }
         self.turn = Turn(parts, self.rules)
         self._make_handler = make_handler
+        self._connections_max = connections_max
         self._connections: set[Member] = set()
         self._handed_over: set[ApiHandler] = set()
         self._heads: dict[bytes, Head] = {}
@@ -100,7 +103,7 @@ class Front:
         """Raises QueueUnavailable when there are too many, and none that is idle could make room."""
         self._connections.add(connection)
         self._empty.clear()
-        excess = len(self._connections) + len(self._handed_over) - self.parts.server.connections_max
+        excess = len(self._connections) + len(self._handed_over) - self._connections_max
         if self._stopping:
             raise QueueUnavailable("the gateway is stopping", retry_after_s=_RETRY_AFTER_S)
         if excess > 0 and not self._make_room(connection):
