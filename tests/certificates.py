@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -33,9 +35,11 @@ class Certificate(msgspec.Struct, frozen=True):
         return self.ca_file.read_text()
 
 
-def make_certificate(folder: Path, *names: str, valid: timedelta = timedelta(days=1)) -> Certificate:
+def make_certificate(
+    folder: Path, *names: str, valid: timedelta = timedelta(days=1), key: Key | None = None
+) -> Certificate:
     """For these host names and addresses. A negative ``valid`` makes one that has run out."""
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), key or ec.generate_private_key(ec.SECP256R1())
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     root = _builder(authority, authority, authority_key, timedelta(days=1)).add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
@@ -52,9 +56,7 @@ def make_certificate(folder: Path, *names: str, valid: timedelta = timedelta(day
     return made
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Key, valid: timedelta) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

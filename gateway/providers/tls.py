@@ -18,17 +18,15 @@ from typing import NoReturn
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from gateway.clock import Clock
 from gateway.config import Egress
 from gateway.errors import ConfigError, RequestRejected, TlsFailed
+from gateway.providers.client_key import UnusableKey, read_client_key
 from gateway.providers.codec import Field, Provider, Settings
 from gateway.providers.endpoint import parse_endpoint
 
-RSA_BITS_MIN = 2048  # what OpenSSL asks for by itself
 LABEL_CHARS_MAX = 63  # of DNS
 
 CA = Field(
@@ -215,7 +213,11 @@ def _check_client(tls: Tls, now_s: float) -> float:
         _refuse("client_key", "a value is required: the private key of client_certificate")
     if not tls.client_certificate:
         _refuse("client_certificate", "a value is required: the certificate of client_key")
-    certificate, key = _read_certificate(tls.client_certificate), _read_key(tls.client_key)
+    certificate = _read_certificate(tls.client_certificate)
+    try:
+        key = read_client_key(tls.client_key)
+    except UnusableKey as error:
+        _refuse("client_key", str(error))
     if _public_key(certificate) != key.public_key():
         _refuse("client_key", "does not belong to client_certificate")
     now = datetime.fromtimestamp(now_s, UTC)
@@ -238,18 +240,6 @@ def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
         return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         _refuse("client_certificate", "has a kind of key that cannot be used here")
-
-
-def _read_key(pem: str) -> PrivateKeyTypes:
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except TypeError:
-        _refuse("client_key", "is encrypted: give it without a passphrase, it is stored encrypted here")
-    except (ValueError, UnsupportedAlgorithm):
-        _refuse("client_key", "is not a private key in PEM form")
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < RSA_BITS_MIN:
-        _refuse("client_key", f"is too weak: RSA needs {RSA_BITS_MIN} bits or more")
-    return key
 
 
 def _load_client(context: ssl.SSLContext, tls: Tls) -> None:

@@ -32,11 +32,12 @@ from gateway.server.metrics import BooksCollector, IngestCounts
 from gateway.server.openapi import document
 from gateway.server.problems import problem, problems_middleware
 from gateway.server.quarantine import Quarantine
-from gateway.server.rate_limit import Rate, RateLimits
+from gateway.server.rate_limit import UNDER_WAY_PER_TENANT, Rate, RateLimits, UnderWay
 from gateway.server.routes import ROUTES, Route
 from gateway.telemetry import Metrics
 
 LIMIT = web.RequestKey("limit", Mapping[str, str])  # headers that tell of it
+_UNDER_WAY_RETRY_AFTER_S = 1
 
 
 def build_app(
@@ -64,7 +65,7 @@ def build_app(
         streams=streams,
         history=history,
         claims=claims,
-        under_way={},
+        claimed={},
         trail=trail,
         live=Live(catalog, streams, clock),
         metrics=metrics,
@@ -73,8 +74,9 @@ def build_app(
         server=server,
         clock=clock,
         quarantine=Quarantine(data_dir / "quarantine", ingest.quarantine_bytes_max, clock),
-        budget=Budget(ingest.buffered_bytes_max),
+        budget=Budget(ingest.buffered_bytes_max, wait_s=server.body_timeout_s),
         limits=RateLimits(Rate(server.rate_limit, server.rate_limit_burst), clock.monotonic_s),
+        under_way=UnderWay(),
         stopping=stopping,
         data_dir=data_dir,
     )
@@ -120,17 +122,25 @@ def _handler(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[we
         caller = admitted(digest, parts.keys, route.scope)
         if isinstance(caller, Answer):
             return caller.response()
-        if route.is_limited:
-            request[LIMIT] = limit = parts.limits.take(caller.id)
-            if "Retry-After" in limit:
-                return problem(429, "this key makes too many requests; go on after Retry-After")
-        await _proceed(request)
-        call = Call(request, parts, caller)
-        if route.is_repeatable and idempotency.HEADER in headers:
-            return await idempotency.once(call, route.handler, shows_secret=route.shows_secret)
-        return await route.handler(call)
+        if not route.is_limited:
+            return await _serve(route, Call(request, parts, caller))
+        request[LIMIT] = limit = parts.limits.take(caller.id)
+        if "Retry-After" in limit:
+            return problem(429, "this key makes too many requests; go on after Retry-After")
+        with parts.under_way.place(caller.tenant_id) as may_be_served:
+            if may_be_served:
+                return await _serve(route, Call(request, parts, caller))
+        text = f"{UNDER_WAY_PER_TENANT} requests of this tenant are under way; go on when one has been answered"
+        return problem(429, text, headers={"Retry-After": str(_UNDER_WAY_RETRY_AFTER_S)})
 
     return handle
+
+
+async def _serve(route: Route, call: Call) -> web.StreamResponse:
+    await _proceed(call.request)
+    if route.is_repeatable and idempotency.HEADER in call.request.headers:
+        return await idempotency.once(call, route.handler, shows_secret=route.shows_secret)
+    return await route.handler(call)
 
 
 async def _with_limit(request: web.Request, response: web.StreamResponse) -> None:

@@ -29,7 +29,7 @@ from gateway.server.live import Live
 from gateway.server.metrics import IngestCounts
 from gateway.server.problems import REQUEST_ID
 from gateway.server.quarantine import Quarantine
-from gateway.server.rate_limit import RateLimits
+from gateway.server.rate_limit import RateLimits, UnderWay
 from gateway.telemetry import Metrics
 
 MANAGEMENT_BODY_BYTES_MAX = 1 << 20
@@ -39,7 +39,7 @@ _PLAIN_NUMBER = re.compile(PLAIN_NUMBER)
 
 
 class Parts(NamedTuple):
-    """Everything of the gateway that handlers may use. ``under_way`` has the claims whose requests are at work."""
+    """Everything of the gateway that handlers may use. ``claimed`` has the claims whose requests are at work."""
 
     catalog: Catalog
     service: DestinationService
@@ -48,7 +48,7 @@ class Parts(NamedTuple):
     streams: Streams
     history: HistoryStore
     claims: ClaimStore
-    under_way: dict[tuple[str, str], Claim]
+    claimed: dict[tuple[str, str], Claim]
     trail: Trail
     live: Live
     metrics: Metrics
@@ -59,6 +59,7 @@ class Parts(NamedTuple):
     quarantine: Quarantine
     budget: Budget
     limits: RateLimits
+    under_way: UnderWay
     stopping: Callable[[], bool]
     data_dir: Path
 

@@ -24,14 +24,17 @@ _TOO_MANY = "Too many headers"  # how aiohttp says it; there is no type for it
 
 
 class ApiHandler(web.RequestHandler):
-    """``on_lost`` is called when the connection has ended.
+    """``on_lost`` is called when the connection has ended. A client that takes nothing of its answers for ``unread_s``
+    is cut off: the library would wait for it, and hold its connection, for as long as it likes.
 
     Bodies are not decompressed here: ``gateway.server.body`` does that with a bound on every step.
     """
 
-    __slots__ = ("_on_lost", "has_ended")
+    __slots__ = ("_has_taken", "_looking", "_on_lost", "_unread_bytes", "_unread_s", "has_ended")
 
-    def __init__(self, server: web.Server, on_lost: Callable[[], None], *, keep_alive_s: float) -> None:
+    def __init__(
+        self, server: web.Server, on_lost: Callable[[], None], *, keep_alive_s: float, unread_s: float
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -44,11 +47,49 @@ class ApiHandler(web.RequestHandler):
             read_bufsize=1 << 18,
         )
         self._on_lost = on_lost
+        self._unread_s = unread_s
+        self._unread_bytes = 0
+        self._has_taken = False
+        self._looking: asyncio.TimerHandle | None = None
         self.has_ended = False
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._looking = self._loop.call_later(self._unread_s, self._look)
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         super().connection_lost(exc)
         self._on_lost()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._has_taken = True
+
+    def _look(self) -> None:
+        """Whether something of what waits to be sent has gone since the last look; also when all has been answered and
+        the connection would end behind it.
+        """
+        if self.transport is None:
+            return
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes >= self._unread_bytes > 0 and not self._has_taken:
+            self.transport.abort()
+            return
+        self._unread_bytes, self._has_taken = unread_bytes, False
+        self._looking = self._loop.call_later(self._unread_s, self._look)
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it waits for a request; None while it does not."""
+        if self._waiter is None or self._waiter.done():
+            return None
+        return self._next_keepalive_close_time - self._keepalive_timeout
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
     def eof_received(self) -> bool:  # type: ignore[override] # the library's own gives nothing, which is False
         """A client that has sent all it wants to still gets its answers; there is no half of a TLS connection."""

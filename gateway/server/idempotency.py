@@ -43,17 +43,17 @@ async def once(call: Call, handler: Handler, *, shows_secret: bool) -> web.Strea
     database or disk keep the first waiting for so long, is made twice. Dead letters are each gateway's own.
     """
     claim = await _claim(call)
-    under_way, place = call.parts.under_way, (claim.api_key_id, claim.name)
-    if place in under_way:
-        return _again(under_way[place], claim.fingerprint)
-    under_way[place] = claim
+    claimed, place = call.parts.claimed, (claim.api_key_id, claim.name)
+    if place in claimed:
+        return _again(claimed[place], claim.fingerprint)
+    claimed[place] = claim
     try:
         known = await call.parts.claims.claim(claim)
         if known is not None:
             return _again(known, claim.fingerprint)
         return await _first(call, handler, claim, shows_secret=shows_secret)
     finally:
-        del under_way[place]
+        del claimed[place]
 
 
 async def _claim(call: Call) -> Claim:

@@ -180,7 +180,7 @@ async def _take_whole(parts: Parts, source: Source, rules: Rules, caller: ApiKey
     limit = parts.ingest.body_bytes_max
     held: list[bytes] = []
     size = 0
-    async with parts.budget.hold(_first_share_of(source)) as share:
+    async with parts.budget.hold(_first_share_of(source), tenant_id=caller.tenant_id) as share:
         body = pieces(source, timeout_s=parts.server.body_timeout_s, small_bytes=limit, is_stopping=parts.stopping)
         async for piece in body:
             size += len(piece)
@@ -237,7 +237,8 @@ class _Intake:
         self._slots = asyncio.Semaphore(APPENDS_IN_FLIGHT_MAX)
 
     async def run(self) -> Answer:
-        async with self._parts.budget.hold(_first_share_of(self._source)) as share:
+        first = _first_share_of(self._source)
+        async with self._parts.budget.hold(first, tenant_id=self._caller.tenant_id) as share:
             return await self._run(share)
 
     async def _run(self, share: Share) -> Answer:

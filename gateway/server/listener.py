@@ -18,7 +18,8 @@ from gateway.server.handler import ApiHandler
 
 _BACKLOG = 1024
 _SHUTDOWN_S = 5.0
-_OTHER_FILES = 512  # that the process may have open beside its connections
+_OTHER_FILES = 1024  # that the process may have open beside its connections: the queue's, and those to destinations
+_FILES_WHERE_NO_LIMIT = 1 << 16
 
 
 class Listener:
@@ -35,9 +36,9 @@ class Listener:
         """Where it listens: ``http://HOST:PORT``, with ``tls`` ``https://HOST:PORT``, or ``unix:PATH``. Raises
         OSError.
         """
-        _allow_many_files(self._settings.connections_max + _OTHER_FILES)
+        connections_max = min(self._settings.connections_max, connections_for(allow_many_files()))
         await self._runner.setup()
-        self._front = front = Front(self._parts, self._make_handler)
+        self._front = front = Front(self._parts, self._make_handler, connections_max=connections_max)
         loop = asyncio.get_running_loop()
         connection = partial(Connection, front)
         if isinstance(address, UnixAddress):
@@ -68,12 +69,20 @@ class Listener:
     def _make_handler(self, on_lost: Callable[[], None]) -> ApiHandler:
         server = self._runner.server
         assert server is not None
-        return ApiHandler(server, on_lost, keep_alive_s=self._settings.keep_alive_s)
+        settings = self._settings
+        return ApiHandler(server, on_lost, keep_alive_s=settings.keep_alive_s, unread_s=settings.body_timeout_s)
 
 
-def _allow_many_files(wanted: int) -> None:
-    """Every connection is an open file: ask for as many as the system lets this process have."""
+def allow_many_files() -> int:
+    """Every connection is an open file: have as many as the system lets this process have. Returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, ceiling), hard))
+    wanted = _FILES_WHERE_NO_LIMIT if hard == resource.RLIM_INFINITY else hard
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max(soft, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def connections_for(files: int) -> int:
+    """How many there may be, so that the queue always finds a file for itself, whoever connects."""
+    return max(1, files - min(_OTHER_FILES, files // 2))

@@ -1,4 +1,5 @@
-"""How many requests a key may make of the management routes: a token bucket for each key.
+"""How many requests a key may make of the management routes: a token bucket for each key; and how many of a tenant may
+be under way at a time.
 
 Told in the headers of the IETF's draft (``draft-ietf-httpapi-ratelimit-headers``): ``RateLimit-Policy`` has the size of
 the bucket and the seconds in which it fills, ``RateLimit`` what is left and the seconds until it is full again.
@@ -7,12 +8,17 @@ the bucket and the seconds in which it fills, ``RateLimit`` what is left and the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
 
+from gateway.queue import ALL_TENANTS
+
 BUCKETS_MAX = 16_384
+UNDER_WAY_PER_TENANT = 128
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -72,3 +78,27 @@ class RateLimits:
             del self._buckets[next(iter(self._buckets))]
         self._buckets[key_id] = taken.bucket
         return headers_of(taken, self._rate)
+
+
+class UnderWay:
+    """The requests that are being served. Some wait for somebody else: tests and deletions for a destination, downloads
+    for their reader. A tenant cannot hold every connection and descriptor with them; an operator may. Belongs to the
+    event loop.
+    """
+
+    def __init__(self) -> None:
+        self._of_tenant: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, tenant_id: str) -> Iterator[bool]:
+        """Whether this one may be served; its place is held until the end."""
+        if tenant_id != ALL_TENANTS and self._of_tenant[tenant_id] >= UNDER_WAY_PER_TENANT:
+            yield False
+            return
+        self._of_tenant[tenant_id] += 1
+        try:
+            yield True
+        finally:
+            self._of_tenant[tenant_id] -= 1
+            if not self._of_tenant[tenant_id]:
+                del self._of_tenant[tenant_id]

@@ -236,7 +236,7 @@ async def ways(tmp_path: Path) -> AsyncIterator[Ways]:
         made = runner.server
         assert made is not None
         server = await asyncio.get_running_loop().create_server(
-            lambda: ApiHandler(made, lambda: None, keep_alive_s=5), "127.0.0.1", 0
+            lambda: ApiHandler(made, lambda: None, keep_alive_s=5, unread_s=5), "127.0.0.1", 0
         )
         resources.push_async_callback(runner.cleanup)
         resources.callback(server.close)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import chain
 from typing import Protocol
 
 from gateway.destinations.store import ApiKey, Scope
@@ -30,17 +31,21 @@ _RETRY_AFTER_S = 5.0
 _LOOK_AGAIN_S = 0.1  # when all connections were busy
 
 
-class Member(Protocol):
-    """A connection, as far as the front has to know it."""
+class Idler(Protocol):
+    """A connection that may have to make room, whoever serves it."""
 
     @property
     def idle_since_s(self) -> float | None:
         """Since when nothing is under way; None while something is."""
 
+    def abort(self) -> None: ...
+
+
+class Member(Idler, Protocol):
+    """A connection of the front's own, as far as it has to know it."""
+
     def stop(self) -> None:
         """What is under way is answered, then the connection ends."""
-
-    def abort(self) -> None: ...
 
 
 class Front:
@@ -49,7 +54,9 @@ class Front:
     All of it belongs to the event loop.
     """
 
-    def __init__(self, parts: Parts, make_handler: Callable[[Callable[[], None]], ApiHandler]) -> None:
+    def __init__(
+        self, parts: Parts, make_handler: Callable[[Callable[[], None]], ApiHandler], *, connections_max: int
+    ) -> None:
         self.parts = parts
         self.loop = asyncio.get_running_loop()
         self.wire = Wire(parts.clock.time_s)
@@ -66,8 +73,9 @@ class Front:
         }
         self.turn = Turn(parts, self.rules)
         self._make_handler = make_handler
+        self._connections_max = connections_max
         self._connections: set[Member] = set()
-        self._handed_over = 0
+        self._handed_over: set[ApiHandler] = set()
         self._heads: dict[bytes, Head] = {}
         self._rules: dict[str, Rules] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +103,7 @@ class Front:
         """Raises QueueUnavailable when there are too many, and none that is idle could make room."""
         self._connections.add(connection)
         self._empty.clear()
-        excess = len(self._connections) + self._handed_over - self.parts.server.connections_max
+        excess = len(self._connections) + len(self._handed_over) - self._connections_max
         if self._stopping:
             raise QueueUnavailable("the gateway is stopping", retry_after_s=_RETRY_AFTER_S)
         if excess > 0 and not self._make_room(connection):
@@ -141,8 +149,9 @@ class Front:
         task.add_done_callback(self._tasks.discard)
 
     def make_handler(self) -> ApiHandler:
-        self._handed_over += 1
-        return self._make_handler(self._one_less)
+        handler = self._make_handler(lambda: self._handed_over.discard(handler))
+        self._handed_over.add(handler)
+        return handler
 
     async def answer(self, head: Head, source: Source, proceed: Callable[[], None]) -> Answer:
         """The long way of ``POST /v1/audit/events``. ``proceed`` asks the client to send the body."""
@@ -167,16 +176,14 @@ class Front:
             self.parts.counts.add(answer.status)
         return self.wire.encode(answer, request_id, closes=closes, is_http_1_0=head.is_http_1_0)
 
-    def _one_less(self) -> None:
-        self._handed_over -= 1
-
     def _make_room(self, newcomer: Member) -> bool:
         """Let those that have been idle longest go, some at a time, so that looking for them is rare."""
         if self.loop.time() < self._look_again_s:
             return False
+        everybody: Iterable[Idler] = chain(self._connections, self._handed_over)
         idle = [
             (since_s, id(member), member)
-            for member in self._connections
+            for member in everybody
             if member is not newcomer and (since_s := member.idle_since_s) is not None
         ]
         if not idle:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Server
+from gateway.providers.codec import Reply
 from gateway.server.rate_limit import BUCKETS_MAX, Bucket, Rate, RateLimits, take
 from tests.events import event
 from tests.loopback_gateway import ALL_SCOPES, Gateway
@@ -81,6 +85,34 @@ async def test_no_limit_tells_nothing(start: Start) -> None:
     """``server.rate_limit`` 0."""
     gateway = await start(server=Server(rate_limit=0))
     assert "RateLimit" not in (await gateway.ask("GET", SIEM)).headers
+
+
+async def test_a_tenant_has_so_many_requests_under_way(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of tests that nobody answers hold places, with any of its keys; others and operators go on."""
+    answered = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> Reply:
+        await answered.wait()
+        return Reply(200, {}, b"")
+
+    monkeypatch.setattr(gateway.wire, "send", hang)
+    monkeypatch.setattr("gateway.server.rate_limit.UNDER_WAY_PER_TENANT", 3)
+    key, other = await gateway.make_key("acme", *ALL_SCOPES), await gateway.make_key("acme", *ALL_SCOPES)
+    destination = await gateway.make_destination(key=key)
+    path = f"{SIEM}/{destination}/test"
+    async with asyncio.TaskGroup() as group:
+        tests = [group.create_task(gateway.ask("POST", path, key=key)) for _ in range(3)]
+        while gateway.wire.open < 3:
+            await asyncio.sleep(0)
+        refused = await gateway.ask("GET", SIEM, key=other)
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+        assert "under way" in refused.detail
+        stranger = await gateway.make_key("globex", *ALL_SCOPES)
+        assert (await gateway.ask("GET", SIEM, key=stranger)).status == 200
+        assert (await gateway.post(event(tenant_id="acme"), key=key)).status == 202
+        answered.set()
+    assert {test.result().status for test in tests} == {200}
+    assert (await gateway.ask("GET", SIEM, key=other)).status == 200
 
 
 async def test_every_answer_has_the_name_of_its_request(gateway: Gateway) -> None:

@@ -94,7 +94,9 @@ async def wire(gateway: Gateway) -> AsyncIterator[Wire]:
     await runner.setup()
     server = runner.server
     assert server is not None
-    front = Front(gateway.app[PARTS], lambda on_lost: ApiHandler(server, on_lost, keep_alive_s=5))
+    front = Front(
+        gateway.app[PARTS], lambda on_lost: ApiHandler(server, on_lost, keep_alive_s=5, unread_s=5), connections_max=100
+    )
     yield Wire(front)
     assert front.held_bytes == 0
     await front.stop()

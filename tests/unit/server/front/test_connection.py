@@ -174,6 +174,19 @@ async def test_too_many_connections(start: Start) -> None:
     idle[1].close()
 
 
+async def test_those_of_other_routes_make_room_too(start: Start) -> None:
+    """Also what asked something without a key, and was left open, keeps no producer out."""
+    gateway = await start(server=Server(connections_max=3))
+    idle = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(3)]
+    for reader, writer in idle:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b'"alive"' in await reader.readuntil(b"}")
+    assert (await gateway.post(event())).status == 202
+    assert await idle[0][0].read() == b""
+    for _, writer in idle:
+        writer.close()
+
+
 async def test_a_stop_ends_idle_connections_and_answers_the_others(start: Start) -> None:
     """What is under way gets its answer and the end of its connection; nothing new is taken."""
     gateway = await start()
