@@ -1,9 +1,11 @@
 """Finding the poison in a refused batch. Plain: it says which part to send next and, at the end, what to make of the
 rest.
 
-Parts are halved breadth-first, which soonest comes to one that is taken, or in the order of the events where that is to
-be kept. An event that is refused when it is alone is poison if any other part of the batch was taken; otherwise the
-request as a whole may be what is wrong, and ``alone`` of the split decides.
+Parts are halved breadth-first, or in the order of the events where that is to be kept. While none was taken that
+changes after a few parts: refused events that are spread over a batch leave no large part without one, so parts are
+followed down to single events, each time in another place. An event that is refused when it is alone is poison if any
+other part of the batch was taken; otherwise the request as a whole may be what is wrong, and ``alone`` of the split
+decides.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from typing import Literal
 
 import msgspec
 
-_PARTS_WITHOUT_SUCCESS_MAX = 16
-_PARTS_WITHOUT_SUCCESS_IN_ORDER_MAX = 64  # the first events may all be poison, and those behind them not
+_PARTS_IN_BREADTH = 16
+_PARTS_WITHOUT_SUCCESS_MAX = 64
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -70,15 +72,18 @@ class Bisection:
 
     def hopeless(self) -> bool:
         """Nothing was taken so far, and it is likely that nothing will be."""
-        sent_max = _PARTS_WITHOUT_SUCCESS_IN_ORDER_MAX if self._in_order else _PARTS_WITHOUT_SUCCESS_MAX
-        return self._alone == "degrade" and not self.any_taken and self._sent >= sent_max
+        return self._alone == "degrade" and not self.any_taken and self._sent >= _PARTS_WITHOUT_SUCCESS_MAX
 
     def are_poison(self) -> bool:
         """Whether the suspects may be dead-lettered, once all parts are through."""
         return self._alone == "refuse" or self.any_taken
 
     def _halve(self, part: Part) -> None:
+        first, second = part.halves()
         if self._in_order:
-            self._queue.extendleft(reversed(part.halves()))
-        else:
-            self._queue.extend(part.halves())
+            self._queue.extendleft((second, first))
+        elif self.any_taken or self._sent < _PARTS_IN_BREADTH:
+            self._queue.extend((first, second))
+        else:  # down to one event, and then from the largest part that is left
+            self._queue.appendleft(first)
+            self._queue.append(second)

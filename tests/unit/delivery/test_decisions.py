@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -225,8 +227,30 @@ def test_when_every_part_is_refused_the_request_is_suspected_and_not_the_events(
     while not bisection.hopeless() and (part := bisection.next_part()) is not None:
         sent += 1
         bisection.refused(part, "400", "no")
-    assert sent == 16
+    assert sent == 64
     assert not bisection.are_poison()
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        range(0, 1000, 50),
+        range(0, 1000, 4),
+        range(300),
+        range(100, 1000),
+        [n for n in range(1000) if n // 40 % 2 == 0],
+        [n for n in range(1000) if n % 2 == 0],
+    ],
+)
+def test_however_refused_events_are_spread_it_is_seen_that_others_are_taken(poison: Sequence[int]) -> None:
+    """No large part may be free of them; a single event is."""
+    bisection = Bisection(Part(list(range(1000)), [b"{}"] * 1000), "degrade", in_order=False)
+    while not bisection.hopeless() and not bisection.any_taken and (part := bisection.next_part()) is not None:
+        if set(poison) & set(part.positions):
+            bisection.refused(part, "400", "no")
+        else:
+            bisection.taken()
+    assert bisection.are_poison()
 
 
 def test_many_poisoned_events_at_the_front_do_not_hide_that_those_behind_are_taken() -> None:
