@@ -78,6 +78,10 @@ class Conflict(StoreError):
     pass
 
 
+class CredentialsSealed(StoreError):
+    """No key opens the credentials that are stored."""
+
+
 class StoreUnavailable(StoreError):
     pass
 

@@ -48,6 +48,7 @@ class Event(enum.StrEnum):
     DESTINATION_RECOVERED = "destination.recovered"
     DESTINATION_FAILED = "destination.failed"
     DESTINATION_HELD = "destination.held"
+    DESTINATION_SEALED = "destination.sealed"
     DESTINATION_CRASHED = "destination.crashed"
     DESTINATION_DELETED = "destination.deleted"
     ACTION_UNREACHED = "action.unreached"

@@ -8,6 +8,7 @@ from typing import Protocol
 from gateway.delivery.health import Health, LastError, Status
 from gateway.providers.cloudwatch_reply import CREDENTIALS, RESOURCE_MISSING, RETRIED, THROTTLED
 
+SEALED = "secret_key"
 _WORDS_MAX = 300
 _STATUS_CODE = re.compile(r"http_(\d{3})")
 
@@ -21,6 +22,7 @@ _OF_CODE = {
     "timeout": "Check the firewall, and whether the endpoint is overloaded.",
     "connection": "Check the endpoint's address and port, and the firewall.",
     "ack_timeout": "Check that the indexers run, or switch acknowledgement off.",
+    SEALED: "Let the operator start the gateway with the secret_key of before, or give the credentials again.",
     "clock": "Set the gateway's clock right.",
     "unreadable": "Check that the endpoint is the provider's own interface.",
     "hec_unreadable": "Check that the endpoint is Splunk's HTTP Event Collector.",
@@ -89,6 +91,8 @@ def status_reason(destination: Configured, health: Health | None) -> str:
             return f"Retries ran out; {events} dropped. Mend the destination and enable it again."
         case Status.DEGRADED:
             return _failing(health.last_error, health.last_response_code)
+        case Status.ACTIVE if _is_sealed(health):
+            return _failing(health.last_error, None)
         case Status.ACTIVE:
             return "Nothing to deliver yet." if health.last_success_at_s is None else "Delivering."
 
@@ -118,6 +122,12 @@ def status_since_s(destination: Configured, health: Health | None) -> float:
         Status.ACTIVE: health.active_since_s,
     }[health.status]
     return destination.created_at_s if since_s is None else since_s
+
+
+def _is_sealed(health: Health) -> bool:
+    """Its credentials cannot be opened. Nothing goes out then, so any success is older."""
+    error, at_s = health.last_error, health.last_error_at_s
+    return error is not None and error.code == SEALED and (at_s or 0.0) > (health.last_success_at_s or 0.0)
 
 
 def _failing(error: LastError | None, response_code: int | None) -> str:

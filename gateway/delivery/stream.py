@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from gateway.clock import Clock
+from gateway.delivery.reason import SEALED
 from gateway.delivery.state import DeliveryState
 from gateway.delivery.waiting import first_of
 from gateway.delivery.worker import Worker
 from gateway.destinations.store import Destination, Filter
-from gateway.errors import StoreUnavailable
+from gateway.errors import CredentialsSealed, StoreUnavailable
 from gateway.queue import Consumer, GapReason, Matcher
 from gateway.telemetry import Event
 
@@ -100,6 +101,9 @@ class Stream:
                         Event.STORE_UNAVAILABLE, destination=self.destination.id, error=str(error)
                     )
                     await self._rest(RESTART_S)
+                except CredentialsSealed as error:
+                    self._tell_of_sealed(error)
+                    await self._rest(RESTART_MAX_S)
                 except Exception as error:  # noqa: BLE001 - the guard around one destination: no fault of it may reach the others
                     if (fault := _disk_fault(error)) is not None:
                         self.tell_of_disk(fault)
@@ -118,6 +122,11 @@ class Stream:
             "disk", "the disk of the data directory fails, so a refused event or a gap cannot be kept: wait for it"
         )
         tell_of_held(self.destination.id, fault)
+
+    def _tell_of_sealed(self, error: CredentialsSealed) -> None:
+        """Nothing can be sent, and nothing is lost: it is no outage of the provider, whose window would end."""
+        self.state.refused(SEALED, str(error))
+        structlog.get_logger().error(Event.DESTINATION_SEALED, destination=self.destination.id, remedy=str(error))
 
     async def _rest(self, seconds: float) -> None:
         """A change, or the stop, ends it."""

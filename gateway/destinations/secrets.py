@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.destinations.private_file import replace_private_file
-from gateway.errors import ConfigError, StoreError
+from gateway.errors import ConfigError, CredentialsSealed
 from gateway.providers.codec import Secret
 
 KEY_CHARS_MIN = 16
@@ -46,11 +46,11 @@ class SecretBox:
         return self._fernet.encrypt(clear)
 
     def open(self, sealed: bytes) -> dict[str, Secret]:
-        """Raises StoreError when no key opens it."""
+        """Raises CredentialsSealed when no key opens it."""
         try:
             clear = msgspec.json.decode(self._fernet.decrypt(sealed), type=dict[str, str])
         except (InvalidToken, msgspec.DecodeError):
-            raise StoreError(
+            raise CredentialsSealed(
                 "the stored credentials cannot be decrypted with secret_key: add the key that they were stored with "
                 "behind a comma, or give the credentials again with PUT"
             ) from None

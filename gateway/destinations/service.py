@@ -15,7 +15,7 @@ from gateway.destinations.ids import new_destination_id
 from gateway.destinations.problems import Problems, unknown_member
 from gateway.destinations.secrets import SecretBox
 from gateway.destinations.store import Destination, Filter
-from gateway.errors import Conflict, NotFound, RequestRejected, StoreError
+from gateway.errors import Conflict, CredentialsSealed, NotFound, RequestRejected
 from gateway.providers.codec import Provider, Secret, Settings
 
 ALL_TENANTS = "*"
@@ -39,7 +39,7 @@ Precondition = Callable[[Destination], None]
 
 
 def settings_of(destination: Destination, secret_box: SecretBox) -> Settings:
-    """What the provider's codec is built from. Raises StoreError when the credentials cannot be opened."""
+    """What the provider's codec is built from. Raises CredentialsSealed."""
     return Settings(
         endpoint=destination.endpoint,
         credentials=secret_box.open(destination.sealed_credentials),
@@ -230,7 +230,7 @@ class DestinationService:
             return {}
         try:
             return self._secret_box.open(known.sealed_credentials)
-        except StoreError:
+        except CredentialsSealed:
             return None
 
     def _provider_of(self, destination: Destination) -> Provider:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway.errors import (
     Conflict,
+    CredentialsSealed,
     EgressBlocked,
     GatewayError,
     NotFound,
@@ -86,7 +87,7 @@ def answer_to(error: GatewayError) -> Answer:
             return problem_answer(503, str(error), headers={"Retry-After": str(int(error.retry_after_s))})
         case NotFound():
             return problem_answer(404, str(error))
-        case Conflict():
+        case Conflict() | CredentialsSealed():
             return problem_answer(409, str(error))
         case EgressBlocked():
             return problem_answer(422, str(error), errors=[ProblemEntry(field="endpoint", message=str(error))])

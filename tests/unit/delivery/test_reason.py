@@ -19,6 +19,22 @@ HEALTH = Health(Status.ACTIVE, None, None, None, 0, None, None, BreakerState.CLO
         ({}, HEALTH, "Nothing to deliver yet.", 100.0),
         ({}, replace(HEALTH, last_success_at_s=300.0), "Delivering.", 100.0),
         ({}, replace(HEALTH, last_success_at_s=300.0, active_since_s=250.0), "Delivering.", 250.0),
+        (
+            {},
+            replace(
+                HEALTH, last_success_at_s=300.0, last_error=LastError("secret_key", "no key"), last_error_at_s=301.0
+            ),
+            "No key. Let the operator start the gateway with the secret_key of before, or give the credentials again.",
+            100.0,
+        ),
+        (
+            {},
+            replace(
+                HEALTH, last_success_at_s=300.0, last_error=LastError("secret_key", "no key"), last_error_at_s=299.0
+            ),
+            "Delivering.",
+            100.0,
+        ),
         ({}, None, "Starting.", 100.0),
         ({"deleting": True}, HEALTH, "Being deleted: what waits is delivered first.", 200.0),
         ({"enabled": False}, HEALTH, "Disabled: events of this time become a gap.", 200.0),

@@ -19,7 +19,7 @@ from gateway.delivery.stream import Stream
 from gateway.delivery.worker import Worker
 from gateway.destinations.filter import compile_filter
 from gateway.destinations.store import Destination, Filter
-from gateway.errors import ConnectFailed, EgressBlocked, TimedOut, TransportError
+from gateway.errors import ConnectFailed, CredentialsSealed, EgressBlocked, TimedOut, TransportError
 from gateway.providers.codec import (
     AckReport,
     AwaitAck,
@@ -115,12 +115,15 @@ class House:
         self.flushed: list[str] = []
         self.held_elsewhere = 0  # how often another gateway still holds something of what is flushed here
         self.next_id = 0
+        self.sealed: CredentialsSealed | None = None
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, provider: Provider, destination: Destination = DESTINATION) -> Stream:
         self.provider = provider
 
         def make_worker(destination: Destination, consumer: Consumer, state: DeliveryState) -> Worker:
+            if self.sealed is not None:
+                raise self.sealed
             provider = self.provider
             sender = Sender(
                 provider,
@@ -1075,3 +1078,22 @@ async def test_a_cancelled_stream_gives_back_what_it_held(house: House) -> None:
     records = await house.consumer.take(events_max=100, bytes_max=1 << 20)
     assert records is not None
     assert records.positions == list(range(30))
+
+
+async def test_credentials_that_no_key_opens_wait_for_the_operator(house: House) -> None:
+    """The destination says why, and so does the log, once a minute; nothing is lost, however long it takes."""
+    house.sealed = CredentialsSealed("add the key")
+    with structlog.testing.capture_logs() as lines:
+        stream = house.start(Provider(lambda lines: Delivered()))
+        await house.post(3)
+        await house.clock.run_until(lambda: len(lines) == 3, within_s=180)
+    assert {line["event"] for line in lines} == {"destination.sealed"}
+    assert house.state.last_error is not None
+    assert (house.state.last_error.code, house.state.last_error.message) == ("secret_key", "add the key")
+    began_s = house.clock.monotonic_s()
+    await house.clock.run_until(lambda: house.clock.monotonic_s() > began_s + 2 * 86_400)
+    assert house.consumer.ledger().pending == 3
+    house.sealed = None
+    await stream.change(msgspec.structs.replace(DESTINATION, revision=2))
+    await house.drained()
+    assert house.consumer.ledger().delivered == 3
