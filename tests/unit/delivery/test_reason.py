@@ -13,6 +13,9 @@ DESTINATION = Destination("d", "t", "webhook", "", True, "", {}, Filter(), b"", 
 HEALTH = Health(Status.ACTIVE, None, None, None, 0, None, None, BreakerState.CLOSED, 0, 0, 0.0, 0, 0, 0)
 
 
+SEALED = LastError("secret_key", "no key")
+
+
 @pytest.mark.parametrize(
     ("destination", "health", "reason", "since_s"),
     [
