@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import pytest
 
 from gateway.config import Activity, Delivery, Egress, Ingest, Queue, RetryPolicy, Server, TcpAddress
+from gateway.delivery.health import TestResult
 from gateway.delivery.supervisor import Supervisor
 from gateway.delivery.trail import Trail
 from gateway.destinations.catalog import Catalog
@@ -119,6 +121,18 @@ class Gateway:
         self.clock, self.metrics, self.wire = ManualClock(), Metrics(), Wire()
         self.stopping = asyncio.Event()
         self.port = 0
+
+    def hold_tests(self, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on a test of a destination sets the first when it begins, and goes well once the second is set."""
+        is_testing, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slowly(*_: object) -> TestResult:
+            is_testing.set()
+            await may_end.wait()
+            return TestResult(True, 200, 1.0, "fine")
+
+        monkeypatch.setattr(self.supervisor, "test", slowly)
+        return is_testing, may_end
 
     async def build(
         self,

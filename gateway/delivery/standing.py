@@ -58,10 +58,9 @@ class Standing:
 
     def succeeded(self, since_s: float) -> None:
         """Something that was sent at ``since_s`` was taken."""
-        self._breaker.close(self._clock.monotonic_s(), since_s)
+        self.received(since_s)
         if self._state.succeeded():
             structlog.get_logger().info(Event.DESTINATION_RECOVERED, destination=self._id)
-        self._show()
 
     def failed(
         self,

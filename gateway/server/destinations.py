@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.delivery.health import Status, TestResult
 from gateway.destinations.merge_patch import changes_of
-from gateway.destinations.service import Changes
+from gateway.destinations.service import Changes, Precondition
 from gateway.destinations.store import Destination
 from gateway.errors import RequestRejected
 from gateway.providers import PROVIDERS
@@ -92,13 +92,8 @@ async def delete(call: Call) -> web.Response:
     destination = call.destination()
     timeout_s = call.number("timeout", default=FLUSH_DEFAULT_S, low=0, high=FLUSH_MAX_S)
     force = _flag(call, "force")
-    precondition, before = if_match(call), [destination]
-
-    def marked_from(newest: Destination) -> None:
-        precondition(newest)
-        before.append(newest)
-
-    marked = await call.parts.service.mark_deleting(destination.id, precondition=marked_from)
+    before: list[Destination] = []
+    marked = await call.parts.service.mark_deleting(destination.id, precondition=_noting(before, if_match(call)))
     if not before[-1].deleting:
         await activity.deleted(call, marked)
     if force:
@@ -144,17 +139,22 @@ async def _update(call: Call, changes: Changes) -> web.Response:
         await _verify(call, call.parts.service.draft_update(known.id, changes))
     health = call.parts.streams.health(known.id)
     before: list[Destination] = []
-
-    def written_over(newest: Destination) -> None:
-        precondition(newest)
-        before.append(newest)
-
-    changed = await call.parts.service.update(known.id, changes, precondition=written_over)
+    changed = await call.parts.service.update(known.id, changes, precondition=_noting(before, precondition))
     try:
         await call.parts.streams.take_up(before[-1])
     finally:  # it is stored, whatever the disk of the queue does
         await activity.updated(call, before[-1], changed, health)
     return _one(call, changed)
+
+
+def _noting(seen: list[Destination], precondition: Precondition) -> Precondition:
+    """``precondition`` that keeps what it was asked about: the last of ``seen`` is what was changed in the end."""
+
+    def look(newest: Destination) -> None:
+        precondition(newest)
+        seen.append(newest)
+
+    return look
 
 
 async def _verify(call: Call, draft: Destination) -> None:

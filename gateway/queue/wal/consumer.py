@@ -402,9 +402,7 @@ class WalConsumer:
         taken: list[Slice] = []
         has_room = True
         for item in self._cursor.offer(lane, frame, sequence, line_end):
-            end = min(
-                item.end, item.start + taking.events_left
-            )  # a copy of all the rest each time goes with the square
+            end = min(item.end, item.start + taking.events_left)  # to copy all the rest each time goes with the square
             added = taking.add(item.position, self._feed.lines(frame)[item.start : end], frame.time_us)
             if added < item.end - item.start:
                 line_end = item.start + added

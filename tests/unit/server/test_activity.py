@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Activity, RetryPolicy
-from gateway.delivery.health import Status, TestResult
+from gateway.delivery.health import Status
 from gateway.providers.codec import Reply
 from gateway.quantity import Seconds
 from tests.events import event
@@ -222,14 +222,7 @@ async def _pass(gateway: Gateway, seconds: float) -> None:
 async def test_a_change_is_told_of_whoever_made_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another one stored while a change was being verified is not told a second time, as this one's."""
     destination = await gateway.make_destination(name="Main")
-    is_testing, tested = asyncio.Event(), asyncio.Event()
-
-    async def slowly(*_: object) -> TestResult:
-        is_testing.set()
-        await tested.wait()
-        return TestResult(True, 200, 1.0, "fine")
-
-    monkeypatch.setattr(gateway.supervisor, "test", slowly)
+    is_testing, tested = gateway.hold_tests(monkeypatch)
     slow = asyncio.create_task(gateway.ask("PATCH", f"{SIEM}/{destination}?verify=true", json={"name": "New"}))
     await is_testing.wait()
     assert (await gateway.ask("PATCH", f"{SIEM}/{destination}", json={"enabled": False})).status == 200

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import RetryPolicy
-from gateway.delivery.health import TestResult
 from gateway.errors import ConnectFailed, TransportError
 from gateway.providers import PROVIDERS
 from gateway.providers.codec import Reply, Request
@@ -384,14 +383,7 @@ async def test_a_change_that_took_long_books_nothing_that_another_let_in(
 ) -> None:
     """What it found when it began was disabled; what it wrote over was not, and had accepted events."""
     destination = await streaming.make_destination(enabled=False)
-    is_testing, tested = asyncio.Event(), asyncio.Event()
-
-    async def slowly(*_: object) -> TestResult:
-        is_testing.set()
-        await tested.wait()
-        return TestResult(True, 200, 1.0, "fine")
-
-    monkeypatch.setattr(streaming.supervisor, "test", slowly)
+    is_testing, tested = streaming.hold_tests(monkeypatch)
     slow = asyncio.create_task(streaming.ask("PUT", f"{SIEM}/{destination}?verify=true", json={"name": "new"}))
     await is_testing.wait()
     assert (await streaming.ask("PUT", f"{SIEM}/{destination}", json={"enabled": True})).status == 200
